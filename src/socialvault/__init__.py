@@ -1,0 +1,69 @@
+"""socialvault: connect a social account once, then ask for a valid token for months.
+
+The public face. Everything is loaded at its first use, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessToken",
+    "AsyncVault",
+    "Completed",
+    "Connection",
+    "Event",
+    "Health",
+    "LocalKeyring",
+    "Login",
+    "Receipt",
+    "Secret",
+    "SocialVaultError",
+    "Status",
+    "SubAccount",
+    "Vault",
+]
+
+if TYPE_CHECKING:
+    from socialvault.api.async_vault import AsyncVault
+    from socialvault.api.vault import Vault
+    from socialvault.exceptions import SocialVaultError
+    from socialvault.keys.local import LocalKeyring
+    from socialvault.model.connection import Connection, Receipt, Status, SubAccount
+    from socialvault.model.events import Event
+    from socialvault.model.login import Completed, Login
+    from socialvault.model.secret import Secret
+    from socialvault.model.token import AccessToken
+    from socialvault.vault.health import Health
+else:
+    _HOMES = {
+        "AccessToken": "model.token",
+        "AsyncVault": "api.async_vault",
+        "Completed": "model.login",
+        "Connection": "model.connection",
+        "Event": "model.events",
+        "Health": "vault.health",
+        "LocalKeyring": "keys.local",
+        "Login": "model.login",
+        "Receipt": "model.connection",
+        "Secret": "model.secret",
+        "SocialVaultError": "exceptions",
+        "Status": "model.connection",
+        "SubAccount": "model.connection",
+        "Vault": "api.vault",
+    }
+
+    def __getattr__(name):
+        from importlib import import_module
+
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'socialvault' has no attribute {name!r}")
+        value = getattr(import_module(f"socialvault.{home}"), name)
+        globals()[name] = value
+        return value
+
+    def __dir__():
+        return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The public face: ``Vault`` and ``AsyncVault``. The only place that picks defaults."""

@@ -1,0 +1,366 @@
+"""``AsyncVault``: the face for event loops."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from socialvault.api.assembly import SystemClock, UseCases, assemble, is_asynchronous, open_async_store, settings_of
+from socialvault.api.source import AsyncConnectionSource
+from socialvault.api.transport import AsyncLazyTransport
+from socialvault.exceptions import ConfigurationError
+from socialvault.model.connection import Connection, Receipt, SubAccount
+from socialvault.model.login import Completed, Login, Parameters
+from socialvault.model.secret import Secret
+from socialvault.model.token import AccessToken
+from socialvault.ports.clock import Clock
+from socialvault.ports.key_service import AsyncKeyService, KeyService
+from socialvault.ports.store import AsyncStore
+from socialvault.ports.transport import AsyncTransport
+from socialvault.providers.base import Provider
+from socialvault.runtimes.asyncio import AsyncioRuntime
+from socialvault.vault.blocking import BlockingKeyService
+from socialvault.vault.core import Observer
+from socialvault.vault.health import Health, check_health
+from socialvault.vault.settings import SharedAccounts
+
+if TYPE_CHECKING:
+    import httpx
+
+_DRAIN_SECONDS = 30.0
+
+
+class AsyncVault:
+    """Connects accounts and hands out valid tokens; for event loops, several in one process included.
+
+    Args:
+        providers: the applications registered at the providers; one per slug.
+        store: ``sqlite:///FILE``, ``:memory:``, or an object that implements the storage ports.
+        keys: who holds the key-encryption key; `LocalKeyring` reads it from the environment or a file.
+        redirect_uri: as registered at the providers, ``{provider}`` in it standing for the slug. Never taken
+            from a request.
+        return_to: own paths that a flow may end on: exact, or with a trailing ``/*``.
+        observers: callables told about every transition of a connection; coroutine functions too.
+        leeway: how long before expiry a token counts as expired.
+        state_lifetime: how long a person may take at the provider.
+        exchange_deadline: for a whole conversation with a provider.
+        on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
+            a ``separate`` connection for each owner.
+        key_cache: how long an unwrapped data key is used without asking the store again.
+        transport, clock: for tests and unusual networks.
+
+    Raises:
+        ConfigurationError: an argument is missing or unsafe; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Iterable[Provider],
+        store: str | AsyncStore,
+        keys: KeyService | AsyncKeyService,
+        redirect_uri: str,
+        return_to: Iterable[str] = (),
+        observers: Iterable[Observer] = (),
+        leeway: timedelta = timedelta(seconds=60),
+        state_lifetime: timedelta = timedelta(minutes=10),
+        exchange_deadline: timedelta = timedelta(seconds=60),
+        on_shared_account: SharedAccounts = "refuse",
+        key_cache: timedelta = timedelta(minutes=5),
+        transport: AsyncTransport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        settings = settings_of(
+            redirect_uri=redirect_uri,
+            return_to=return_to,
+            leeway=leeway,
+            state_lifetime=state_lifetime,
+            exchange_deadline=exchange_deadline,
+            on_shared_account=on_shared_account,
+        )
+        kept = open_async_store(store, clock) if isinstance(store, str) else store
+        if not is_asynchronous(kept, "store"):
+            raise ConfigurationError("store is blocking; use Vault, or a store for event loops")
+        if transport is not None and not is_asynchronous(transport, "transport"):
+            raise ConfigurationError("transport is blocking; use Vault, or a transport for event loops")
+        self._own_store = kept if isinstance(store, str) else None
+        self._transport = AsyncLazyTransport(clock)
+        self._runtime = AsyncioRuntime()
+        self._cases = assemble(
+            settings=settings,
+            providers=providers,
+            store=kept,
+            service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]
+            transport=transport or self._transport,
+            runtime=self._runtime,
+            clock=clock,
+            observers=tuple(observers),
+            key_cache=key_cache,
+        )
+        self._token = self._cases.tokens.token
+        self.admin = AsyncAdmin(self._cases)
+
+    async def open(self) -> None:
+        """Open the store and check the keys now instead of at the first call; do it at start-up.
+
+        Raises:
+            WrongKeyError: the database was sealed under other keys; nothing was written.
+            StoreUnavailableError: the store can't be opened.
+        """
+        await self._cases.core.ready()
+
+    async def begin(
+        self,
+        provider: str,
+        *,
+        owner: str,
+        tenant: str = "",
+        scopes: Iterable[str] | None = None,
+        return_to: str | None = None,
+        connection_id: str | None = None,
+    ) -> Login:
+        """Start a browser flow: send the person to the returned URL, with the returned cookie.
+
+        Spec: RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core section 3.1.2.1.
+
+        Args:
+            provider: a slug.
+            owner, tenant: your user, and your customer or workspace; the flow can't be finished by another.
+            scopes: instead of the provider's default ones.
+            return_to: an own path allowed by the vault's ``return_to``.
+            connection_id: the connection to reconnect; another account is refused then.
+
+        Raises:
+            ConfigurationError: the provider is unknown, or an argument is not allowed.
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        return await self._cases.flows.begin(
+            provider, owner=owner, tenant=tenant, scopes=scopes, return_to=return_to, connection_id=connection_id
+        )
+
+    async def complete(
+        self, params: Parameters, *, provider: str, owner: str, tenant: str = "", cookies: Mapping[str, str]
+    ) -> Completed:
+        """Finish a browser flow with the callback's parameters; store the grant before returning.
+
+        The same callback delivered again to the same browser gets the first delivery's outcome.
+
+        Spec: RFC 6749 sections 4.1.2 to 4.1.4, RFC 9207.
+
+        Args:
+            params: the callback's query or form: a query string, pairs, or a framework's own multi-value mapping.
+            provider: the slug in the callback's path.
+            owner, tenant: who is signed in now.
+            cookies: the request's cookies.
+
+        Raises:
+            AuthorizationError: the branch says why there is no connection; ``return_to`` is set once it is verified.
+            ProviderError: the provider refused the exchange.
+            TransportError: the provider could not be reached.
+            TokenAtRiskError: the provider answered, and the store could not keep it.
+        """
+        return await self._cases.flows.complete(params, slug=provider, owner=owner, tenant=tenant, cookies=cookies)
+
+    async def token(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
+        """Return a valid access token, renewed if it is due. A renewed one is stored before you see it.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+            ReauthorizationRequiredError: only the account's owner can renew it.
+            ProviderUnavailableError, RateLimitedError, TransportError, OutcomeUnknownError: try again later.
+            EncryptionError: the stored record can't be opened; nothing was changed.
+        """
+        return await self._token(connection_id, owner, tenant)
+
+    async def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
+        """Renew the token now, due or not, and return it.
+
+        Spec: RFC 6749 section 6.
+
+        Raises:
+            ConnectionNotFoundError, ReauthorizationRequiredError, ProviderError, TransportError, OutcomeUnknownError:
+                as `token`; a stored token that is still valid does not help here.
+        """
+        return await self._cases.tokens.refresh(connection_id, owner, tenant)
+
+    async def require_scopes(self, connection_id: str, scopes: Iterable[str], *, owner: str, tenant: str = "") -> None:
+        """Check that a connection was granted `scopes`, before a call that needs them.
+
+        Raises:
+            MissingScopesError: some are missing; hand ``.required`` to `begin` with the connection's id.
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        await self._cases.tokens.require_scopes(connection_id, scopes, owner, tenant)
+
+    async def connections(self, *, owner: str, tenant: str = "") -> Sequence[Connection]:
+        """Return the owner's connections, oldest first, sub-accounts after their parents."""
+        return await self._cases.connections.list(owner, tenant)
+
+    async def connection(self, connection_id: str, *, owner: str, tenant: str = "") -> Connection:
+        """Return one connection.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        return await self._cases.connections.get(connection_id, owner, tenant)
+
+    async def sub_accounts(self, connection_id: str, *, owner: str, tenant: str = "") -> Sequence[SubAccount]:
+        """Ask the provider what a connection can act for: Pages, organizations, channels.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+            ReauthorizationRequiredError, ProviderError, TransportError: the provider did not list them.
+        """
+        return await self._cases.sub_accounts.list(connection_id, owner, tenant)
+
+    async def select_sub_accounts(
+        self, connection_id: str, ids: Iterable[str], *, owner: str, tenant: str = ""
+    ) -> Sequence[Connection]:
+        """Make exactly these sub-accounts child connections; others selected before are removed.
+
+        Args:
+            ids: of `sub_accounts`; all of them granted.
+
+        Raises:
+            ConfigurationError: an id is not offered, or not granted; nothing was changed.
+            ConnectionNotFoundError, ReauthorizationRequiredError, ProviderError, TransportError: as `sub_accounts`.
+        """
+        return await self._cases.sub_accounts.select(connection_id, ids, owner, tenant)
+
+    async def disconnect(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
+        """End a connection: unusable here at once, then revoked at the provider where that is possible.
+
+        Spec: RFC 7009.
+
+        Returns:
+            What was reached. ``pending``: the provider could not be; disconnect again to retry.
+
+        Raises:
+            ConnectionNotFoundError: this owner never had such a connection.
+        """
+        return await self._cases.revocation.disconnect(connection_id, owner, tenant)
+
+    async def import_tokens(
+        self,
+        provider: str,
+        *,
+        owner: str,
+        tenant: str = "",
+        access_token: str | Secret[str],
+        refresh_token: str | Secret[str] | None = None,
+        expires_at: datetime | None = None,
+        scopes: Iterable[str] = (),
+        subject: str | None = None,
+    ) -> Connection:
+        """Bring in tokens that were obtained elsewhere; the grant goes on living.
+
+        Args:
+            expires_at: aware; None when unknown.
+            scopes: granted.
+            subject: the provider's id of the account; None asks the provider.
+
+        Raises:
+            ConfigurationError: a value can't be a token.
+            AlreadyConnectedError: another owner has this account; nothing was written.
+            ProviderError, TransportError: the provider did not say whose tokens they are.
+        """
+        return await self._cases.connections.import_tokens(
+            provider,
+            owner=owner,
+            tenant=tenant,
+            access_token=access_token,
+            refresh_token=refresh_token,
+            expires_at=expires_at,
+            scopes=scopes,
+            subject=subject,
+        )
+
+    async def health(self) -> Health:
+        """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
+        return await check_health(self._cases.core)
+
+    def source(self, connection_id: str, *, owner: str, tenant: str = "") -> AsyncConnectionSource:
+        """Return a `AsyncTokenSource` for one connection: hand it to whatever signs requests. Nothing is read yet."""
+        return AsyncConnectionSource(self._cases.tokens, connection_id, owner, tenant)
+
+    def client(self, connection_id: str, *, owner: str, tenant: str = "") -> httpx.AsyncClient:
+        """Return an HTTP client that signs its own requests, and renews once when the API answers 401.
+
+        It signs https requests to the provider's ``api_hosts`` alone; for any other host it raises
+        `ConfigurationError` before anything is sent. It shares the vault's connections: close it freely.
+        """
+        from socialvault.transports.bearer import AsyncBearerAuth
+        from socialvault.transports.client import shared_async_client
+
+        return shared_async_client(
+            self._transport.get(), AsyncBearerAuth(self.source(connection_id, owner=owner, tenant=tenant), self._signs)
+        )
+
+    def _signs(self, token: AccessToken, url: str) -> bool:
+        return self._cases.core.providers.get(token.provider).signs(url)
+
+    async def aclose(self) -> None:
+        """Wait for work in flight on this loop, then close what this vault opened itself."""
+        await self._runtime.drain(_DRAIN_SECONDS)
+        await self._transport.aclose()
+        if self._own_store is not None:
+            await self._own_store.aclose()
+
+    async def __aenter__(self) -> AsyncVault:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class AsyncAdmin:
+    """What operators need across owners and tenants; nothing here returns a token. Found on ``AsyncVault.admin``."""
+
+    def __init__(self, cases: UseCases) -> None:
+        self._operations = cases.operations
+
+    async def find(
+        self,
+        *,
+        tenant: str | None = None,
+        owner: str | None = None,
+        provider: str | None = None,
+        status: str | None = None,
+        after_id: str = "",
+        limit: int = 100,
+    ) -> Sequence[Connection]:
+        """Find connections by metadata, revoked ones included, ordered by id; names and scopes stay sealed.
+
+        Args:
+            after_id: the last id of the page before.
+            limit: rows at most.
+        """
+        return await self._operations.find(
+            tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
+        )
+
+    async def counts(self) -> Mapping[str, int]:
+        """Count connections per status."""
+        return await self._operations.counts()
+
+    async def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
+        """Renew a connection now.
+
+        Raises:
+            SocialVaultError: as `AsyncVault.refresh`.
+        """
+        await self._operations.refresh(connection_id, owner, tenant)
+
+    async def revoke(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
+        """Disconnect a connection.
+
+        Raises:
+            SocialVaultError: as `AsyncVault.disconnect`.
+        """
+        return await self._operations.revoke(connection_id, owner, tenant)

@@ -1,0 +1,47 @@
+"""Token sources: one connection's tokens, without the vault around them."""
+
+from __future__ import annotations
+
+from socialvault.model.token import AccessToken
+from socialvault.runtimes.threads import run
+from socialvault.vault.tokens import Tokens
+
+
+class ConnectionSource:
+    """The `TokenSource` that ``Vault.source`` returns."""
+
+    __slots__ = ("_connection_id", "_owner", "_tenant", "_tokens")
+
+    def __init__(self, tokens: Tokens, connection_id: str, owner: str, tenant: str) -> None:
+        self._tokens = tokens
+        self._connection_id = connection_id
+        self._owner = owner
+        self._tenant = tenant
+
+    def token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        """Return a valid token; never the `rejected` one, which the API answered with 401.
+
+        Raises:
+            SocialVaultError: as ``Vault.token``.
+        """
+        if rejected is not None:
+            return run(self._tokens.replace_rejected(rejected, self._owner, self._tenant))
+        return run(self._tokens.token(self._connection_id, self._owner, self._tenant))
+
+
+class AsyncConnectionSource:
+    """The `AsyncTokenSource` that ``AsyncVault.source`` returns."""
+
+    __slots__ = ("_connection_id", "_owner", "_tenant", "_tokens")
+
+    def __init__(self, tokens: Tokens, connection_id: str, owner: str, tenant: str) -> None:
+        self._tokens = tokens
+        self._connection_id = connection_id
+        self._owner = owner
+        self._tenant = tenant
+
+    async def token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        """As `ConnectionSource.token`."""
+        if rejected is not None:
+            return await self._tokens.replace_rejected(rejected, self._owner, self._tenant)
+        return await self._tokens.token(self._connection_id, self._owner, self._tenant)

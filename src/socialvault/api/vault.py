@@ -1,0 +1,381 @@
+"""``Vault``: the blocking face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from inspect import iscoroutinefunction
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from socialvault.api.assembly import SystemClock, UseCases, assemble, open_store, require_blocking, settings_of
+from socialvault.api.source import ConnectionSource
+from socialvault.api.transport import LazyTransport
+from socialvault.exceptions import ConfigurationError
+from socialvault.model.connection import Connection, Receipt, SubAccount
+from socialvault.model.login import Completed, Login, Parameters
+from socialvault.model.secret import Secret
+from socialvault.model.token import AccessToken
+from socialvault.ports.clock import Clock
+from socialvault.ports.key_service import KeyService
+from socialvault.ports.store import Store
+from socialvault.ports.transport import Transport
+from socialvault.providers.base import Provider
+from socialvault.runtimes.threads import ThreadRuntime, run
+from socialvault.vault.blocking import BlockingKeyService, BlockingStore, BlockingTransport
+from socialvault.vault.core import Observer
+from socialvault.vault.health import Health, check_health
+from socialvault.vault.settings import SharedAccounts
+
+if TYPE_CHECKING:
+    import httpx
+
+_DRAIN_SECONDS = 30.0
+
+
+class Vault:
+    """Connects accounts and hands out valid tokens; blocking, safe to share between threads.
+
+    Args:
+        providers: the applications registered at the providers; one per slug.
+        store: ``sqlite:///FILE``, ``:memory:``, or an object that implements the storage ports.
+        keys: who holds the key-encryption key; `LocalKeyring` reads it from the environment or a file.
+        redirect_uri: as registered at the providers, ``{provider}`` in it standing for the slug. Never taken
+            from a request.
+        return_to: own paths that a flow may end on: exact, or with a trailing ``/*``.
+        observers: callables told about every transition of a connection.
+        leeway: how long before expiry a token counts as expired.
+        state_lifetime: how long a person may take at the provider.
+        exchange_deadline: for a whole conversation with a provider.
+        on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
+            a ``separate`` connection for each owner.
+        key_cache: how long an unwrapped data key is used without asking the store again.
+        transport, clock: for tests and unusual networks.
+
+    Raises:
+        ConfigurationError: an argument is missing or unsafe; the message names it.
+    """
+
+    def __init__(
+        self,
+        *,
+        providers: Iterable[Provider],
+        store: str | Store,
+        keys: KeyService,
+        redirect_uri: str,
+        return_to: Iterable[str] = (),
+        observers: Iterable[Observer] = (),
+        leeway: timedelta = timedelta(seconds=60),
+        state_lifetime: timedelta = timedelta(minutes=10),
+        exchange_deadline: timedelta = timedelta(seconds=60),
+        on_shared_account: SharedAccounts = "refuse",
+        key_cache: timedelta = timedelta(minutes=5),
+        transport: Transport | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        settings = settings_of(
+            redirect_uri=redirect_uri,
+            return_to=return_to,
+            leeway=leeway,
+            state_lifetime=state_lifetime,
+            exchange_deadline=exchange_deadline,
+            on_shared_account=on_shared_account,
+        )
+        kept = open_store(store, clock) if isinstance(store, str) else store
+        require_blocking(keys, "keys")
+        require_blocking(kept, "store")
+        if transport is not None:
+            require_blocking(transport, "transport")
+        self._own_store = kept if isinstance(store, str) else None
+        self._transport = LazyTransport(clock)
+        self._runtime = ThreadRuntime()
+        self._cases = assemble(
+            settings=settings,
+            providers=providers,
+            store=BlockingStore(kept),
+            service=BlockingKeyService(keys),
+            transport=BlockingTransport(transport or self._transport),
+            runtime=self._runtime,
+            clock=clock,
+            observers=_blocking(observers),
+            key_cache=key_cache,
+        )
+        self._token = self._cases.tokens.token
+        self.admin = Admin(self._cases)
+
+    def open(self) -> None:
+        """Open the store and check the keys now instead of at the first call; do it at start-up.
+
+        Raises:
+            WrongKeyError: the database was sealed under other keys; nothing was written.
+            StoreUnavailableError: the store can't be opened.
+        """
+        run(self._cases.core.ready())
+
+    def begin(
+        self,
+        provider: str,
+        *,
+        owner: str,
+        tenant: str = "",
+        scopes: Iterable[str] | None = None,
+        return_to: str | None = None,
+        connection_id: str | None = None,
+    ) -> Login:
+        """Start a browser flow: send the person to the returned URL, with the returned cookie.
+
+        Spec: RFC 6749 section 4.1.1, RFC 7636, OpenID Connect Core section 3.1.2.1.
+
+        Args:
+            provider: a slug.
+            owner, tenant: your user, and your customer or workspace; the flow can't be finished by another.
+            scopes: instead of the provider's default ones.
+            return_to: an own path allowed by the vault's ``return_to``.
+            connection_id: the connection to reconnect; another account is refused then.
+
+        Raises:
+            ConfigurationError: the provider is unknown, or an argument is not allowed.
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        return run(
+            self._cases.flows.begin(
+                provider, owner=owner, tenant=tenant, scopes=scopes, return_to=return_to, connection_id=connection_id
+            )
+        )
+
+    def complete(
+        self, params: Parameters, *, provider: str, owner: str, tenant: str = "", cookies: Mapping[str, str]
+    ) -> Completed:
+        """Finish a browser flow with the callback's parameters; store the grant before returning.
+
+        The same callback delivered again to the same browser gets the first delivery's outcome.
+
+        Spec: RFC 6749 sections 4.1.2 to 4.1.4, RFC 9207.
+
+        Args:
+            params: the callback's query or form: a query string, pairs, or a framework's own multi-value mapping.
+            provider: the slug in the callback's path.
+            owner, tenant: who is signed in now.
+            cookies: the request's cookies.
+
+        Raises:
+            AuthorizationError: the branch says why there is no connection; ``return_to`` is set once it is verified.
+            ProviderError: the provider refused the exchange.
+            TransportError: the provider could not be reached.
+            TokenAtRiskError: the provider answered, and the store could not keep it.
+        """
+        return run(self._cases.flows.complete(params, slug=provider, owner=owner, tenant=tenant, cookies=cookies))
+
+    def token(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
+        """Return a valid access token, renewed if it is due. A renewed one is stored before you see it.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+            ReauthorizationRequiredError: only the account's owner can renew it.
+            ProviderUnavailableError, RateLimitedError, TransportError, OutcomeUnknownError: try again later.
+            EncryptionError: the stored record can't be opened; nothing was changed.
+        """
+        return run(self._token(connection_id, owner, tenant))
+
+    def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
+        """Renew the token now, due or not, and return it.
+
+        Spec: RFC 6749 section 6.
+
+        Raises:
+            ConnectionNotFoundError, ReauthorizationRequiredError, ProviderError, TransportError, OutcomeUnknownError:
+                as `token`; a stored token that is still valid does not help here.
+        """
+        return run(self._cases.tokens.refresh(connection_id, owner, tenant))
+
+    def require_scopes(self, connection_id: str, scopes: Iterable[str], *, owner: str, tenant: str = "") -> None:
+        """Check that a connection was granted `scopes`, before a call that needs them.
+
+        Raises:
+            MissingScopesError: some are missing; hand ``.required`` to `begin` with the connection's id.
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        run(self._cases.tokens.require_scopes(connection_id, scopes, owner, tenant))
+
+    def connections(self, *, owner: str, tenant: str = "") -> Sequence[Connection]:
+        """Return the owner's connections, oldest first, sub-accounts after their parents."""
+        return run(self._cases.connections.list(owner, tenant))
+
+    def connection(self, connection_id: str, *, owner: str, tenant: str = "") -> Connection:
+        """Return one connection.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+        """
+        return run(self._cases.connections.get(connection_id, owner, tenant))
+
+    def sub_accounts(self, connection_id: str, *, owner: str, tenant: str = "") -> Sequence[SubAccount]:
+        """Ask the provider what a connection can act for: Pages, organizations, channels.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such connection.
+            ReauthorizationRequiredError, ProviderError, TransportError: the provider did not list them.
+        """
+        return run(self._cases.sub_accounts.list(connection_id, owner, tenant))
+
+    def select_sub_accounts(
+        self, connection_id: str, ids: Iterable[str], *, owner: str, tenant: str = ""
+    ) -> Sequence[Connection]:
+        """Make exactly these sub-accounts child connections; others selected before are removed.
+
+        Args:
+            ids: of `sub_accounts`; all of them granted.
+
+        Raises:
+            ConfigurationError: an id is not offered, or not granted; nothing was changed.
+            ConnectionNotFoundError, ReauthorizationRequiredError, ProviderError, TransportError: as `sub_accounts`.
+        """
+        return run(self._cases.sub_accounts.select(connection_id, ids, owner, tenant))
+
+    def disconnect(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
+        """End a connection: unusable here at once, then revoked at the provider where that is possible.
+
+        Spec: RFC 7009.
+
+        Returns:
+            What was reached. ``pending``: the provider could not be; disconnect again to retry.
+
+        Raises:
+            ConnectionNotFoundError: this owner never had such a connection.
+        """
+        return run(self._cases.revocation.disconnect(connection_id, owner, tenant))
+
+    def import_tokens(
+        self,
+        provider: str,
+        *,
+        owner: str,
+        tenant: str = "",
+        access_token: str | Secret[str],
+        refresh_token: str | Secret[str] | None = None,
+        expires_at: datetime | None = None,
+        scopes: Iterable[str] = (),
+        subject: str | None = None,
+    ) -> Connection:
+        """Bring in tokens that were obtained elsewhere; the grant goes on living.
+
+        Args:
+            expires_at: aware; None when unknown.
+            scopes: granted.
+            subject: the provider's id of the account; None asks the provider.
+
+        Raises:
+            ConfigurationError: a value can't be a token.
+            AlreadyConnectedError: another owner has this account; nothing was written.
+            ProviderError, TransportError: the provider did not say whose tokens they are.
+        """
+        return run(
+            self._cases.connections.import_tokens(
+                provider,
+                owner=owner,
+                tenant=tenant,
+                access_token=access_token,
+                refresh_token=refresh_token,
+                expires_at=expires_at,
+                scopes=scopes,
+                subject=subject,
+            )
+        )
+
+    def health(self) -> Health:
+        """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
+        return run(check_health(self._cases.core))
+
+    def source(self, connection_id: str, *, owner: str, tenant: str = "") -> ConnectionSource:
+        """Return a `TokenSource` for one connection: hand it to whatever signs requests. Nothing is read yet."""
+        return ConnectionSource(self._cases.tokens, connection_id, owner, tenant)
+
+    def client(self, connection_id: str, *, owner: str, tenant: str = "") -> httpx.Client:
+        """Return an HTTP client that signs its own requests, and renews once when the API answers 401.
+
+        It signs https requests to the provider's ``api_hosts`` alone; for any other host it raises
+        `ConfigurationError` before anything is sent. It shares the vault's connections: close it freely.
+        """
+        from socialvault.transports.bearer import BearerAuth
+        from socialvault.transports.client import shared_client
+
+        return shared_client(
+            self._transport.get(), BearerAuth(self.source(connection_id, owner=owner, tenant=tenant), self._signs)
+        )
+
+    def _signs(self, token: AccessToken, url: str) -> bool:
+        return self._cases.core.providers.get(token.provider).signs(url)
+
+    def close(self) -> None:
+        """Wait for work in flight, then close what this vault opened itself."""
+        run(self._runtime.drain(_DRAIN_SECONDS))
+        self._transport.close()
+        if self._own_store is not None:
+            self._own_store.close()
+
+    def __enter__(self) -> Vault:
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Admin:
+    """What operators need across owners and tenants; nothing here returns a token. Found on ``Vault.admin``."""
+
+    def __init__(self, cases: UseCases) -> None:
+        self._operations = cases.operations
+
+    def find(
+        self,
+        *,
+        tenant: str | None = None,
+        owner: str | None = None,
+        provider: str | None = None,
+        status: str | None = None,
+        after_id: str = "",
+        limit: int = 100,
+    ) -> Sequence[Connection]:
+        """Find connections by metadata, revoked ones included, ordered by id; names and scopes stay sealed.
+
+        Args:
+            after_id: the last id of the page before.
+            limit: rows at most.
+        """
+        return run(
+            self._operations.find(
+                tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
+            )
+        )
+
+    def counts(self) -> Mapping[str, int]:
+        """Count connections per status."""
+        return run(self._operations.counts())
+
+    def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
+        """Renew a connection now.
+
+        Raises:
+            SocialVaultError: as `Vault.refresh`.
+        """
+        run(self._operations.refresh(connection_id, owner, tenant))
+
+    def revoke(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
+        """Disconnect a connection.
+
+        Raises:
+            SocialVaultError: as `Vault.disconnect`.
+        """
+        return run(self._operations.revoke(connection_id, owner, tenant))
+
+
+def _blocking(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Refuse observers that would have to be awaited."""
+    kept = tuple(observers)
+    if any(iscoroutinefunction(observer) for observer in kept):
+        raise ConfigurationError("observers of a Vault must be plain callables; a coroutine function needs AsyncVault")
+    return kept

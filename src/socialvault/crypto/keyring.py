@@ -1,0 +1,219 @@
+"""The key hierarchy of one vault: KEK → vault key → DEK per owner → sealers, loaded once and cached."""
+
+from __future__ import annotations
+
+from os import urandom
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id
+from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
+from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+from socialvault.ports.clock import Clock
+from socialvault.ports.key_service import AsyncKeyService
+from socialvault.ports.key_store import AsyncKeyStore
+
+DAY_SECONDS = 86_400.0
+
+_CANARY: Final = b"socialvault canary"
+
+
+class Keyring:
+    """Gives out sealers; reads keys from the key store and never writes a record.
+
+    Args:
+        store: where wrapped keys are kept. service: who holds the KEK.
+        cache_seconds: how long an unwrapped DEK is used without asking the store again.
+        cache_size: how many sealers are kept, the oldest go first.
+        cryptoperiod_seconds: after this age a DEK is replaced at the next write; it stays for reading.
+    """
+
+    def __init__(
+        self,
+        store: AsyncKeyStore,
+        service: AsyncKeyService,
+        clock: Clock,
+        *,
+        cache_seconds: float = 300.0,
+        cache_size: int = 200_000,
+        cryptoperiod_seconds: float = 90 * DAY_SECONDS,
+    ) -> None:
+        self._store = store
+        self._service = service
+        self._clock = clock
+        self._cache_seconds = cache_seconds
+        self._cache_size = cache_size
+        self._cryptoperiod_seconds = cryptoperiod_seconds
+        self._vault_id = b""
+        self._vault_keys: dict[str, AESGCM] = {}
+        self._primary_vault_key = ""
+        self._sealers: dict[tuple[bytes, str, str], tuple[Sealer, float]] = {}
+        self._primaries: dict[tuple[str, str], tuple[AESGCM, bytes, float]] = {}
+
+    @property
+    def opened(self) -> bool:
+        """Whether `open` has succeeded."""
+        return bool(self._primary_vault_key)
+
+    @property
+    def vault_id(self) -> bytes:
+        """The vault's 128 random bits; empty before `open`."""
+        return self._vault_id
+
+    async def open(self) -> None:
+        """Load the vault's identity and keys, or write them at the first start.
+
+        Raises:
+            WrongKeyError: this database was sealed under a key that is not at hand. Nothing was written.
+            EncryptionError: its keys were altered. Nothing was written.
+        """
+        row = await self._store.load_vault()
+        if row is None:
+            await self._create()
+            row = await self._store.load_vault()
+            if row is None:
+                raise KeyNotFoundError("the store did not keep the vault's identity")
+        vault_keys = await self._store.vault_keys()
+        loaded = {key.key_id: await self._unwrap_vault_key(row.vault_id, key) for key in vault_keys}
+        self._check_canary(row, loaded)
+        self._vault_id, self._vault_keys = row.vault_id, loaded
+        self._primary_vault_key = next((key.key_id for key in vault_keys if key.state == "primary"), "")
+        if not self._primary_vault_key:
+            raise KeyNotFoundError("the store holds no primary vault key")
+
+    async def _create(self) -> None:
+        vault_id, key = urandom(16), urandom(KEY_BYTES)
+        key_id = key_id_of(key)
+        wrapped = await self._service.wrap(key, KeyContext(vault_id, "vault-key", "", key_id.hex()))
+        canary = Sealer(AESGCM(key), key_id, vault_id, "canary", "", "").seal(_CANARY, "", "", b"", 0)
+        now = self._clock.now_seconds()
+        await self._store.create_vault(
+            VaultRow(vault_id, canary, now),
+            WrappedKey(key_id.hex(), "", "", wrapped, self._service.primary_id, "primary", now),
+        )
+
+    async def _unwrap_vault_key(self, vault_id: bytes, row: WrappedKey) -> AESGCM:
+        if self._service.key_ids and row.wrapped_by not in self._service.key_ids:
+            raise WrongKeyError(
+                f"this database was sealed under key {row.wrapped_by[:12]}…, and the keyring holds "
+                f"{', '.join(key_id[:12] + '…' for key_id in self._service.key_ids)}"
+            )
+        key = await self._service.unwrap(row.wrapped, KeyContext(vault_id, "vault-key", row.tenant, row.key_id))
+        return _committed(key, row.key_id)
+
+    def _check_canary(self, row: VaultRow, loaded: dict[str, AESGCM]) -> None:
+        key_id = parse_key_id(row.canary)
+        cipher = loaded.get(key_id.hex())
+        if cipher is None:
+            raise WrongKeyError("the vault's canary was sealed under a vault key that is not stored")
+        sealer = Sealer(cipher, key_id, row.vault_id, "canary", "", "")
+        if sealer.open(row.canary, "", "", b"", 0) != _CANARY:
+            raise TamperedError("the vault's canary is not the canary")
+
+    # --- sealers --------------------------------------------------------------------------------
+
+    def cached(self, envelope: bytes, tenant: str, owner: str, now_seconds: float) -> Sealer | None:
+        """Return the sealer that opens a token record, if its key was loaded lately. No I/O."""
+        entry = self._sealers.get((envelope[4:36], tenant, owner))
+        if entry is None or entry[1] < now_seconds:
+            return None
+        return entry[0]
+
+    async def for_opening(self, envelope: bytes, tenant: str, owner: str) -> Sealer:
+        """Return the sealer that opens a token record of this owner.
+
+        Raises:
+            MalformedEnvelopeError: it is no envelope.
+            KeyNotFoundError: its key is not stored.
+            TamperedError: its key is another owner's.
+        """
+        key_id = parse_key_id(envelope)
+        found = self.cached(envelope, tenant, owner, self._clock.now_seconds())
+        if found is not None:
+            return found
+        row = await self._store.data_key(key_id.hex())
+        if row is None:
+            raise KeyNotFoundError(f"the record's key {key_id.hex()[:12]}… is not stored")
+        return self._remember(self._unwrap_data_key(row), key_id, tenant, owner)
+
+    async def for_sealing(self, tenant: str, owner: str) -> Sealer:
+        """Return the sealer for new token records of this owner; its DEK is made at the first call."""
+        cipher, key_id = await self._primary(tenant, owner)
+        return self._remember(cipher, key_id, tenant, owner)
+
+    async def for_flow(self, sealed: bytes | None, tenant: str, owner: str) -> Sealer:
+        """Return the sealer for pending flows, under the vault's own DEK; `sealed` is what it must open, if any."""
+        if sealed is None:
+            cipher, key_id = await self._primary("", "")
+        else:
+            cipher, key_id = await self._own_data_key(parse_key_id(sealed))
+        return Sealer(cipher, key_id, self._vault_id, "state", tenant, owner)
+
+    async def _own_data_key(self, key_id: bytes) -> tuple[AESGCM, bytes]:
+        cipher, primary_id = await self._primary("", "")
+        if key_id == primary_id:
+            return cipher, key_id
+        row = await self._store.data_key(key_id.hex())
+        if row is None:
+            raise KeyNotFoundError(f"the flow's key {key_id.hex()[:12]}… is not stored")
+        return self._unwrap_data_key(row), key_id
+
+    def _remember(self, cipher: AESGCM, key_id: bytes, tenant: str, owner: str) -> Sealer:
+        sealer = Sealer(cipher, key_id, self._vault_id, "token", tenant, owner)
+        while len(self._sealers) >= self._cache_size:
+            self._sealers.pop(next(iter(self._sealers)), None)
+        self._sealers[(key_id, tenant, owner)] = (sealer, self._clock.now_seconds() + self._cache_seconds)
+        return sealer
+
+    # --- DEKs -----------------------------------------------------------------------------------
+
+    async def _primary(self, tenant: str, owner: str) -> tuple[AESGCM, bytes]:
+        entry = self._primaries.get((tenant, owner))
+        now = self._clock.now_seconds()
+        if entry is not None and entry[2] >= now:
+            return entry[0], entry[1]
+        row = await self._store.primary_data_key(tenant, owner)
+        if row is None:
+            row = await self._store.add_data_key(self._new_data_key(tenant, owner))
+        elif row.created_at_seconds + self._cryptoperiod_seconds < now:
+            await self._store.replace_data_key(self._new_data_key(tenant, owner), row.key_id)
+            row = await self._store.primary_data_key(tenant, owner) or row
+        cipher, key_id = self._unwrap_data_key(row), bytes.fromhex(row.key_id)
+        while len(self._primaries) >= self._cache_size:
+            self._primaries.pop(next(iter(self._primaries)), None)
+        self._primaries[(tenant, owner)] = (cipher, key_id, now + self._cache_seconds)
+        return cipher, key_id
+
+    def _new_data_key(self, tenant: str, owner: str) -> WrappedKey:
+        key = urandom(KEY_BYTES)
+        key_id = key_id_of(key).hex()
+        sealer = self._wrapping_sealer(self._primary_vault_key, tenant, owner)
+        wrapped = sealer.seal(key, "", "", key_id.encode(), 0)
+        now = self._clock.now_seconds()
+        return WrappedKey(key_id, tenant, owner, wrapped, self._primary_vault_key, "primary", now)
+
+    def _unwrap_data_key(self, row: WrappedKey) -> AESGCM:
+        sealer = self._wrapping_sealer(row.wrapped_by, row.tenant, row.owner)
+        return _committed(sealer.open(row.wrapped, "", "", row.key_id.encode(), 0), row.key_id)
+
+    def _wrapping_sealer(self, vault_key_id: str, tenant: str, owner: str) -> Sealer:
+        cipher = self._vault_keys.get(vault_key_id)
+        if cipher is None:
+            raise KeyNotFoundError(f"vault key {vault_key_id[:12]}… is not loaded")
+        purpose: Purpose = "data-key"
+        return Sealer(cipher, bytes.fromhex(vault_key_id), self._vault_id, purpose, tenant, owner)
+
+
+def _committed(key: bytes, key_id: str) -> AESGCM:
+    """Return the cipher of a key that is the one its id commits to.
+
+    Raises:
+        WrongKeyError: it is another key.
+    """
+    right = len(key) == KEY_BYTES and key_id_of(key).hex() == key_id
+    cipher = AESGCM(key) if right else None
+    del key
+    if cipher is None:
+        raise WrongKeyError(f"the key stored as {key_id[:12]}… is another key")
+    return cipher

@@ -1,0 +1,1 @@
+"""Key services: who holds the key-encryption key."""

@@ -1,0 +1,1 @@
+"""Frozen value objects: what the library talks about, with no behaviour beyond themselves."""

@@ -1,0 +1,32 @@
+"""What happened to a connection, told to observers once. Fields are fixed and free of secrets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+EventName = Literal[
+    "connected",
+    "reconnected",
+    "refreshed",
+    "reauthorization_required",
+    "sub_account_selected",
+    "disconnected",
+    "revoked",
+    "imported",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition of one connection."""
+
+    name: EventName
+    at: datetime
+    connection_id: str
+    tenant: str
+    owner: str
+    provider: str
+    generation: int
+    reason: str = ""

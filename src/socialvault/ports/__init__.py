@@ -1,0 +1,1 @@
+"""What the vault needs from outside, as Protocols; both colours side by side."""

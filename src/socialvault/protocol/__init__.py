@@ -1,0 +1,1 @@
+"""OAuth without I/O, one file per endpoint: build a request, judge a response."""

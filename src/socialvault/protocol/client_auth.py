@@ -1,0 +1,72 @@
+"""How a client shows a server who it is: exactly one method per request."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import quote_plus, urlencode
+
+from socialvault.exceptions import ConfigurationError
+from socialvault.model.secret import Secret
+from socialvault.protocol.messages import HttpRequest
+
+ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
+
+
+class Form(dict[str, str]):
+    """The fields of a form, whose repr shows names only: values are codes, verifiers and tokens."""
+
+    def __repr__(self) -> str:
+        return f"Form({', '.join(self)})"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCredentials:
+    """An application's registration at a server.
+
+    Attributes:
+        client_secret: None for a public client.
+
+    Raises:
+        ConfigurationError: `method` needs a secret and there is none.
+    """
+
+    client_id: str
+    client_secret: Secret[str] | None
+    method: ClientAuthMethod
+
+    def __post_init__(self) -> None:
+        if self.client_secret is None and self.method in ("client_secret_basic", "client_secret_post"):
+            raise ConfigurationError(f"client_secret is missing, and {self.method} needs one")
+
+
+def authenticated_post(
+    url: str, form: Mapping[str, str], credentials: ClientCredentials, *, untrusted_host: bool = False
+) -> HttpRequest:
+    """Build a form POST that carries the client's credentials by its one method.
+
+    Spec: RFC 6749, section 2.3.1 and appendix B; RFC 6749, section 3.2.1 for public clients.
+
+    Args:
+        untrusted_host: the URL came from a user or from a document.
+    """
+    fields = dict(form)
+    headers = [("Accept", "application/json"), ("Content-Type", "application/x-www-form-urlencoded")]
+    secret = credentials.client_secret
+    if credentials.method == "client_secret_basic" and secret is not None:
+        headers.append(("Authorization", _basic(credentials.client_id, secret)))
+    else:
+        fields["client_id"] = credentials.client_id
+    if credentials.method == "client_secret_post" and secret is not None:
+        fields["client_secret"] = secret.reveal()
+    return HttpRequest(
+        "POST", url, headers=tuple(headers), body=urlencode(fields).encode("ascii"), untrusted_host=untrusted_host
+    )
+
+
+def _basic(client_id: str, secret: Secret[str]) -> str:
+    # Each half is form-encoded on its own before the colon joins them, so a colon in the id can't shift it.
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret.reveal())}"
+    return "Basic " + b64encode(pair.encode("ascii")).decode("ascii")

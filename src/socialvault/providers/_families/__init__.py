@@ -1,0 +1,1 @@
+"""What the products of one company share. Providers import from here, never from each other."""

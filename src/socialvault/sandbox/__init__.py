@@ -1,0 +1,81 @@
+"""Emulated providers for tests and development: real HTTP, an honest log, a clock to push, faults on demand.
+
+Nothing here is a real provider, and no request leaves the machine. Needs ``pip install 'socialvault[demo]'``;
+the pytest fixture ``socialvault_sandbox`` comes with it. A token expires, is refreshed, is revoked::
+
+    def test_expires_is_refreshed_is_revoked(socialvault_sandbox):
+        sandbox, hours = socialvault_sandbox, timedelta(hours=3)
+        with Vault(
+            providers=[sandbox.provider("x")], store=":memory:", keys=LocalKeyring.generate(), clock=sandbox.clock,
+            redirect_uri="https://app.example/{provider}/callback", return_to=["/"], escrow=None,
+        ) as vault:
+            login = vault.begin("x", owner="u", return_to="/")
+            cookies = {login.cookie.name: login.cookie.value}
+            id = vault.complete(sandbox.authorize(login.url), provider="x", owner="u", cookies=cookies).connection.id
+            first = vault.token(id, owner="u")
+            sandbox.clock.advance(hours)
+            assert vault.token(id, owner="u").reveal() != first.reveal()
+            assert sandbox.log.count(outcome="refreshed") == 1
+            sandbox.revoke_grant("x", user="ada")
+            sandbox.clock.advance(hours)
+            with pytest.raises(ReauthorizationRequiredError):
+                vault.token(id, owner="u")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from socialvault.sandbox.accounts import Client
+    from socialvault.sandbox.browser import Callback
+    from socialvault.sandbox.clock import ManualClock
+    from socialvault.sandbox.emulators.facebook import page_id
+    from socialvault.sandbox.emulators.linkedin import organization_id
+    from socialvault.sandbox.faults import Fault
+    from socialvault.sandbox.log import Log, LogEntry, token_fingerprint
+    from socialvault.sandbox.sandbox import Sandbox
+    from socialvault.sandbox.settings import FacebookSettings, LinkedInSettings, Settings
+
+__all__ = [
+    "Callback",
+    "Client",
+    "FacebookSettings",
+    "Fault",
+    "LinkedInSettings",
+    "Log",
+    "LogEntry",
+    "ManualClock",
+    "Sandbox",
+    "Settings",
+    "organization_id",
+    "page_id",
+    "token_fingerprint",
+]
+
+if not TYPE_CHECKING:
+    _HOMES = {
+        "Callback": "browser",
+        "Client": "accounts",
+        "FacebookSettings": "settings",
+        "Fault": "faults",
+        "LinkedInSettings": "settings",
+        "Log": "log",
+        "LogEntry": "log",
+        "ManualClock": "clock",
+        "Sandbox": "sandbox",
+        "Settings": "settings",
+        "organization_id": "emulators.linkedin",
+        "page_id": "emulators.facebook",
+        "token_fingerprint": "log",
+    }
+
+    def __getattr__(name):
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+    def __dir__():
+        return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The emulated providers: one small file each over one authorization server."""

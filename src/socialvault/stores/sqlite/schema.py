@@ -1,0 +1,186 @@
+"""The tables, and how a file comes to have them.
+
+Text has SQLite's default BINARY collation: "Sub" and "sub" are two accounts. Columns that ``token()`` reads come first
+in their row, because SQLite decodes a row from its start.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from socialvault.exceptions import ConfigurationError
+from socialvault.stores.sqlite.connections import BUSY_TIMEOUT_SECONDS, Handle
+
+APPLICATION_ID = 0x53564C54  # "SVLT", in the file's header
+VERSION = 1
+
+#: Which rows their owner still has; in a query it must read like the partial indexes to use them.
+LIVE = "status IN ('active', 'reauthorization_required')"
+
+_TABLES = (
+    """
+    CREATE TABLE connections (
+        id TEXT NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        status TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        provider TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        parent_id TEXT NOT NULL,
+        envelope BLOB NOT NULL,
+        subject TEXT NOT NULL,
+        shared_with TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        key_id TEXT NOT NULL,
+        created_at_seconds REAL NOT NULL,
+        updated_at_seconds REAL NOT NULL,
+        due_at_seconds REAL,
+        dies_at_seconds REAL,
+        failing_since_seconds REAL,
+        candidate BLOB NOT NULL,
+        intent_digest BLOB NOT NULL,
+        intent_sent_at_seconds REAL,
+        intent_deadline_seconds REAL,
+        intent_attempt INTEGER NOT NULL,
+        lease_holder TEXT NOT NULL DEFAULT '',
+        lease_until_seconds REAL
+    )
+    """,
+    # The arbiter of "one live connection per account". The subject leads, so that it finds the siblings of a grant too.
+    f"""
+    CREATE UNIQUE INDEX connections_account
+    ON connections (subject, issuer, client_id, provider, tenant, parent_id, shared_with) WHERE {LIVE}
+    """,
+    "CREATE INDEX connections_owner ON connections (tenant, owner)",
+    "CREATE INDEX connections_children ON connections (parent_id) WHERE parent_id <> ''",
+    "CREATE INDEX connections_due ON connections (due_at_seconds, id) WHERE status = 'active'",
+    "CREATE INDEX connections_status ON connections (status, id)",
+    "CREATE INDEX connections_key ON connections (key_id)",
+    """
+    CREATE TABLE states (
+        state_hash BLOB NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        binding BLOB NOT NULL,
+        sealed BLOB NOT NULL,
+        return_to TEXT NOT NULL,
+        phase TEXT NOT NULL,
+        expires_at_seconds REAL NOT NULL,
+        connection_id TEXT NOT NULL,
+        error TEXT NOT NULL,
+        missing_scopes TEXT NOT NULL
+    ) WITHOUT ROWID
+    """,
+    "CREATE INDEX states_expiry ON states (expires_at_seconds)",
+    # One row at most: `one` is always 1.
+    """
+    CREATE TABLE vault (
+        one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+        vault_id BLOB NOT NULL,
+        canary BLOB NOT NULL,
+        created_at_seconds REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE vault_keys (
+        key_id TEXT NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        wrapped BLOB NOT NULL,
+        wrapped_by TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at_seconds REAL NOT NULL
+    )
+    """,
+    "CREATE UNIQUE INDEX vault_keys_primary ON vault_keys (tenant) WHERE state = 'primary'",
+    # Data keys have a table of their own: deleting an owner's row shreds what was sealed under it.
+    """
+    CREATE TABLE data_keys (
+        key_id TEXT NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        wrapped BLOB NOT NULL,
+        wrapped_by TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at_seconds REAL NOT NULL
+    )
+    """,
+    "CREATE UNIQUE INDEX data_keys_primary ON data_keys (tenant, owner) WHERE state = 'primary'",
+    "CREATE INDEX data_keys_wrapped_by ON data_keys (wrapped_by)",
+    # Revocations that the provider has not confirmed yet, each with the sealed token that it needs. Nothing writes it
+    # so far; it is laid so that retrying revocations will not need another schema.
+    """
+    CREATE TABLE revocation_outbox (
+        connection_id TEXT NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        issuer TEXT NOT NULL,
+        client_id TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        generation INTEGER NOT NULL,
+        envelope BLOB NOT NULL,
+        key_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        next_attempt_at_seconds REAL NOT NULL,
+        created_at_seconds REAL NOT NULL
+    )
+    """,
+    "CREATE INDEX revocation_outbox_due ON revocation_outbox (next_attempt_at_seconds)",
+)
+
+
+def prepare(handle: Handle) -> None:
+    """Give a new file its tables, and make sure that an old one is ours and of a version that this code knows.
+
+    Raises:
+        ConfigurationError: the file belongs to another application or to a newer release; nothing was written.
+        StoreUnavailableError: it can't be read or written.
+    """
+    with handle as execute:
+        version = _checked_version(handle)
+        _use_wal(handle)
+        if version == VERSION:
+            return
+        with handle.transaction():
+            if _checked_version(handle) == VERSION:  # another process was faster
+                return
+            for statement in _TABLES:
+                execute(statement)
+            execute(f"PRAGMA application_id={APPLICATION_ID}")
+            execute(f"PRAGMA user_version={VERSION}")
+
+
+def _checked_version(handle: Handle) -> int:
+    version: int = handle.execute("PRAGMA user_version").fetchone()[0]
+    application: int = handle.execute("PRAGMA application_id").fetchone()[0]
+    if application == APPLICATION_ID:
+        if version > VERSION:
+            raise ConfigurationError(
+                f"the database has schema version {version}, this release knows {VERSION}: upgrade socialvault"
+            )
+        return version
+    if handle.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or application:
+        raise ConfigurationError("the database belongs to another application: give socialvault a file of its own")
+    return 0
+
+
+def _use_wal(handle: Handle) -> None:
+    """Turn the write-ahead log on: readers and the writer never wait for each other then."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_SECONDS
+    while True:
+        try:
+            mode = handle.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            break
+        except sqlite3.OperationalError as error:
+            # This one statement does not heed the busy timeout; another process is at the same point.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+    if mode not in ("wal", "memory"):
+        raise ConfigurationError(f"the database can't keep a write-ahead log, its journal mode stays {mode}")

@@ -1,0 +1,290 @@
+"""`SQLiteStore`: every change a store makes, each as one transaction."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import time
+from dataclasses import replace
+
+from socialvault.model.connection import ConnectionRow, StatusWrite, TokenWrite
+from socialvault.model.keys import VaultRow, WrappedKey
+from socialvault.model.state import StateRow
+from socialvault.ports.clock import Clock
+from socialvault.stores.sqlite.connections import open_database
+from socialvault.stores.sqlite.reads import (
+    CONNECTION_COLUMNS,
+    KEY_COLUMNS,
+    PRIMARY_DATA_KEY,
+    STATE_COLUMNS,
+    Reads,
+    connection_row,
+)
+from socialvault.stores.sqlite.schema import LIVE, prepare
+
+_INSERT = f"""
+    INSERT INTO connections ({CONNECTION_COLUMNS}) VALUES (?{", ?" * 24})
+    ON CONFLICT (subject, issuer, client_id, provider, tenant, parent_id, shared_with) WHERE {LIVE} DO NOTHING
+"""
+_LIVE_ACCOUNT = f"""
+    SELECT {CONNECTION_COLUMNS} FROM connections
+    WHERE tenant = ? AND provider = ? AND client_id = ? AND issuer = ? AND subject = ? AND parent_id = ?
+    AND shared_with = ? AND {LIVE}
+"""
+_CLOSED_INTENT = (
+    "intent_digest = x'', intent_sent_at_seconds = NULL, intent_deadline_seconds = NULL, intent_attempt = 0"
+)
+_WRITE_TOKEN = f"""
+    UPDATE connections SET
+        envelope = ?, key_id = ?, updated_at_seconds = ?, due_at_seconds = ?, dies_at_seconds = ?,
+        generation = generation + 1, status = 'active', reason = '', failing_since_seconds = NULL, candidate = x'',
+        {_CLOSED_INTENT}
+    WHERE id = ? AND generation = ? AND {LIVE}
+"""
+_WRITE_STATUS = """
+    UPDATE connections SET status = ?, reason = ?, updated_at_seconds = ?
+    WHERE id = ? AND generation = ? AND status IN (?, ?, ?, ?)
+"""
+_WIPE = f"UPDATE connections SET envelope = x'', key_id = '', candidate = x'', {_CLOSED_INTENT} WHERE id = ?"
+
+_ACQUIRE_LEASE = """
+    UPDATE connections SET lease_holder = ?, lease_until_seconds = ?
+    WHERE id = ? AND (lease_until_seconds IS NULL OR lease_until_seconds <= ? OR lease_holder = ?)
+"""
+_RELEASE_LEASE = """
+    UPDATE connections SET lease_holder = '', lease_until_seconds = NULL
+    WHERE id = ? AND lease_holder = ? AND lease_until_seconds IS NOT NULL
+"""
+_OPEN_INTENT = f"""
+    UPDATE connections SET
+        intent_digest = ?, intent_sent_at_seconds = ?, intent_deadline_seconds = ?, intent_attempt = intent_attempt + 1
+    WHERE id = ? AND generation = ? AND intent_attempt = ? AND {LIVE}
+"""
+_PUT_CANDIDATE = f"UPDATE connections SET candidate = ? WHERE id = ? AND {LIVE}"
+
+_PUT_STATE = f"INSERT INTO states ({STATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, '', '', '')"
+_PENDING = """
+    FROM states WHERE state_hash = ? AND tenant = ? AND owner = ? AND provider = ? AND phase = 'pending'
+    AND expires_at_seconds > ?
+"""
+_SELECT_PENDING = f"SELECT {STATE_COLUMNS} {_PENDING}"
+_CLAIM_STATE = "UPDATE states SET phase = 'claimed', sealed = x'' WHERE state_hash = ?"
+_FINISH_STATE = """
+    UPDATE states SET phase = 'done', connection_id = ?, error = ?, missing_scopes = ?
+    WHERE state_hash = ? AND phase = 'claimed'
+"""
+_PURGE_STATES = """
+    DELETE FROM states WHERE state_hash IN (
+        SELECT state_hash FROM states WHERE expires_at_seconds <= ? ORDER BY expires_at_seconds LIMIT ?
+    )
+"""
+
+_CREATE_VAULT = "INSERT INTO vault (one, vault_id, canary, created_at_seconds) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
+_ADD_VAULT_KEY = f"INSERT INTO vault_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_ADD_DATA_KEY = f"INSERT INTO data_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_DEMOTE_DATA_KEY = """
+    UPDATE data_keys SET state = 'decrypt_only' WHERE key_id = ? AND tenant = ? AND owner = ? AND state = 'primary'
+"""
+
+
+class SQLiteStore(Reads):
+    """Keeps everything in one SQLite file, shared by any number of threads and processes of one machine.
+
+    The file is made for its owner alone (mode 0600) and written ahead (WAL), so readers never wait for writers. What
+    returns from a token or key write is on disk. Deleted records are overwritten; until the log is next written back
+    into the file, it still holds their sealed bytes.
+
+    Args:
+        path: of the file, created when missing, or ``:memory:`` for a database that ends with the store.
+        clock: tells when states expire; the system's by default.
+
+    Raises:
+        ConfigurationError: the file is a link, is open to other users, or is not this release's.
+        StoreUnavailableError: it can't be read or written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
+        self.database = open_database(path)
+        try:
+            prepare(self.database.durable)
+        except BaseException:
+            self.database.close()
+            raise
+        super().__init__(self.database.patient, time.time if clock is None else clock.now_seconds)
+        self._durable = self.database.durable
+        self._relaxed = self.database.relaxed
+
+    def close(self) -> None:
+        """As `TokenStore.close`; every call after it raises `StoreUnavailableError`."""
+        self.database.close()
+
+    # connections
+
+    def insert(self, row: ConnectionRow) -> ConnectionRow | None:
+        """As `TokenStore.insert`; a connection id that exists already is a `StoreError`."""
+        with self._durable.transaction() as execute:
+            if execute(_INSERT, _connection_columns(row)).rowcount:
+                return None
+            return connection_row(execute(_LIVE_ACCOUNT, row.account).fetchone())
+
+    def write_token(self, write: TokenWrite) -> bool:
+        """As `TokenStore.write_token`."""
+        values = (
+            write.envelope,
+            write.key_id,
+            write.updated_at_seconds,
+            write.due_at_seconds,
+            write.dies_at_seconds,
+            write.connection_id,
+            write.expected_generation,
+        )
+        return self._durable.change(_WRITE_TOKEN, values) == 1
+
+    def write_status(self, write: StatusWrite) -> bool:
+        """As `TokenStore.write_status`."""
+        expected = sorted({status.value for status in write.expected})
+        values = (
+            write.status.value,
+            write.reason,
+            write.updated_at_seconds,
+            write.connection_id,
+            write.expected_generation,
+            *(expected + [""] * 4)[:4],
+        )
+        with self._durable.transaction() as execute:
+            written = execute(_WRITE_STATUS, values).rowcount == 1
+            if written and write.wipe:
+                execute(_WIPE, (write.connection_id,))
+        return written
+
+    # renewal; a lease that a power cut undoes is only an optimisation less
+
+    def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`."""
+        values = (holder, now_seconds + ttl_seconds, connection_id, now_seconds, holder)
+        return self._relaxed.change(_ACQUIRE_LEASE, values) == 1
+
+    def release_lease(self, connection_id: str, holder: str) -> bool:
+        """As `TokenStore.release_lease`."""
+        return self._relaxed.change(_RELEASE_LEASE, (connection_id, holder)) == 1
+
+    def open_intent(
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
+    ) -> bool:
+        """As `TokenStore.open_intent`; False too when the row is not live."""
+        values = (
+            digest,
+            sent_at_seconds,
+            deadline_seconds,
+            connection_id,
+            expected_generation,
+            expected_attempt,
+        )
+        return self._durable.change(_OPEN_INTENT, values) == 1
+
+    def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+        """As `TokenStore.put_candidate`; False when the row is not live: what was wiped takes no token back."""
+        return self._durable.change(_PUT_CANDIDATE, (candidate, connection_id)) == 1
+
+    # browser flows; one that a power cut undoes is begun again, but what was claimed stays claimed
+
+    def put_state(self, row: StateRow, ttl_seconds: float) -> None:
+        """As `StateStore.put_state`; a state that exists already is a `StoreError`."""
+        values = (
+            row.state_hash,
+            row.tenant,
+            row.owner,
+            row.provider,
+            row.binding,
+            row.sealed,
+            row.return_to,
+            self._now() + ttl_seconds,
+        )
+        self._relaxed.change(_PUT_STATE, values)
+
+    def claim_state(
+        self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
+    ) -> StateRow | None:
+        """As `StateStore.claim_state`."""
+        now_seconds = self._now()
+        with self._durable.transaction() as execute:
+            columns = execute(_SELECT_PENDING, (state_hash, tenant, owner, provider, now_seconds)).fetchone()
+            if columns is None:
+                return None
+            row = StateRow(*columns)
+            if not hmac.compare_digest(row.binding, binding):
+                return None
+            execute(_CLAIM_STATE, (state_hash,))
+        return replace(row, phase="claimed")
+
+    def finish_state(self, state_hash: bytes, *, connection_id: str, error: str, missing_scopes: str) -> None:
+        """As `StateStore.finish_state`."""
+        self._relaxed.change(_FINISH_STATE, (connection_id, error, missing_scopes, state_hash))
+
+    def purge_states(self, limit: int) -> int:
+        """As `StateStore.purge_states`."""
+        return self._relaxed.change(_PURGE_STATES, (self._now(), limit))
+
+    # keys
+
+    def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
+        """As `KeyStore.create_vault`."""
+        with self._durable.transaction() as execute:
+            if not execute(_CREATE_VAULT, (row.vault_id, row.canary, row.created_at_seconds)).rowcount:
+                return False
+            execute(_ADD_VAULT_KEY, _key_columns(vault_key))
+        return True
+
+    def add_data_key(self, key: WrappedKey) -> WrappedKey:
+        """As `KeyStore.add_data_key`."""
+        with self._durable.transaction() as execute:
+            columns = execute(PRIMARY_DATA_KEY, (key.tenant, key.owner)).fetchone()
+            if columns is not None:
+                return WrappedKey(*columns)
+            primary = replace(key, state="primary")
+            execute(_ADD_DATA_KEY, _key_columns(primary))
+        return primary
+
+    def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
+        """As `KeyStore.replace_data_key`."""
+        with self._durable.transaction() as execute:
+            if not execute(_DEMOTE_DATA_KEY, (old_key_id, key.tenant, key.owner)).rowcount:
+                return False
+            execute(_ADD_DATA_KEY, _key_columns(replace(key, state="primary")))
+        return True
+
+
+def _connection_columns(row: ConnectionRow) -> tuple[object, ...]:
+    """Return what `CONNECTION_COLUMNS` names."""
+    return (
+        row.id,
+        *row.account,
+        row.owner,
+        row.kind,
+        row.status.value,
+        row.reason,
+        row.generation,
+        row.envelope,
+        row.key_id,
+        row.created_at_seconds,
+        row.updated_at_seconds,
+        row.due_at_seconds,
+        row.dies_at_seconds,
+        row.failing_since_seconds,
+        row.candidate,
+        row.intent_digest,
+        row.intent_sent_at_seconds,
+        row.intent_deadline_seconds,
+        row.intent_attempt,
+    )
+
+
+def _key_columns(key: WrappedKey) -> tuple[object, ...]:
+    """Return what `KEY_COLUMNS` names."""
+    return (key.key_id, key.tenant, key.owner, key.wrapped, key.wrapped_by, key.state, key.created_at_seconds)

@@ -1,0 +1,1 @@
+"""HTTP, bounded: what the vault sends to providers, and the clients that applications call APIs with."""

@@ -1,0 +1,35 @@
+"""A timeout that counts down."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+
+class Deadline(float):
+    """The seconds that all steps of a call have together.
+
+    As a number it is what there was at first, so it passes wherever a timeout does, untouched, down to the one place
+    that waits on a socket and asks what is left of it. A plain timeout starts anew with each byte of a slow peer.
+    """
+
+    ends_at_seconds: float
+
+    def __new__(cls, seconds: float) -> Self:
+        self = super().__new__(cls, seconds)
+        self.ends_at_seconds = time.monotonic() + seconds
+        return self
+
+
+def remaining(timeout: float | None, spent: type[Exception]) -> float | None:
+    """Return what is left of `timeout`: of a plain one, all of it.
+
+    Raises:
+        Exception: of type `spent`, when a deadline has passed.
+    """
+    if not isinstance(timeout, Deadline):
+        return timeout
+    left = timeout.ends_at_seconds - time.monotonic()
+    if left <= 0:
+        raise spent("the deadline has passed")
+    return left

@@ -49,11 +49,7 @@ PLANTED: dict[str, tuple[str, str, str]] = {
         "import socialvault.protocol.token\n",
         "socialvault.protocol.token",
     ),
-    "adapters-runtimes": (
-        "runtimes/planted_model.py",
-        "import socialvault.model.token\n",
-        "socialvault.model.token",
-    ),
+    "adapters-runtimes": ("runtimes/planted_model.py", "import socialvault.model.token\n", "socialvault.model.token"),
     "sans-io": ("protocol/planted_socket.py", "import socket\n", "socket"),
     "httpx": ("keys/planted_httpx.py", "import httpx\n", "httpx"),
 }
@@ -72,8 +68,8 @@ def lint_imports(root: Path) -> tuple[int, dict[str, bool], str]:
         check=False,
     )  # fmt: skip
     report = done.stdout + done.stderr
-    verdicts = {name.strip(): word == "KEPT" for name, word in re.findall(r"^(.+?) (KEPT|BROKEN)\b", report, re.M)}
-    return done.returncode, verdicts, report
+    lines = re.findall(r"^(.+?) (KEPT|BROKEN)\b", report, re.MULTILINE)
+    return done.returncode, {name.strip(): verdict == "KEPT" for name, verdict in lines}, report
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +98,7 @@ def test_every_contract_has_a_planted_violation() -> None:
 
 
 @pytest.mark.parametrize("contract_id", CONTRACTS)
-def test_a_planted_violation_breaks_its_contract(
-    contract_id: str, planted: tuple[int, dict[str, bool], str]
-) -> None:
+def test_a_planted_violation_breaks_its_contract(contract_id: str, planted: tuple[int, dict[str, bool], str]) -> None:
     code, verdicts, report = planted
     path, _, imported = PLANTED[contract_id]
     name = CONTRACTS[contract_id]["name"]
@@ -129,7 +123,7 @@ def test_only_transports_and_api_are_free_to_import_httpx() -> None:
 # --- what import-linter cannot see: parts of a standard package, and clocks reached through datetime ---
 
 IO_MODULES = {"http.client", "http.server", "urllib.request"}
-CLOCKS = {"now", "utcnow", "today"}
+CLOCKS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 
 def io_of(source: str) -> Iterator[str]:
@@ -140,9 +134,8 @@ def io_of(source: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
             yield from sorted(names & IO_MODULES)
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CLOCKS:
-            if isinstance(node.func.value, ast.Name) and node.func.value.id in {"datetime", "date"}:
-                yield f"{node.func.value.id}.{node.func.attr}()"
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in CLOCKS:
+            yield ast.unparse(node.func)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +146,8 @@ def io_of(source: str) -> Iterator[str]:
         ("from urllib import request", ["urllib.request"]),
         ("from http import client", ["http.client"]),
         ("import http.server", ["http.server"]),
-        ("datetime.now(UTC)", ["datetime.now()"]),
-        ("date.today()", ["date.today()"]),
+        ("datetime.now(UTC)", ["datetime.now"]),
+        ("date.today()", ["date.today"]),
         ("from urllib.parse import urlsplit", []),
     ],
 )

@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.datastructures import FormData, QueryParams
 
 from socialvault.exceptions import ConfigurationError, IssuerMismatchError, StateMismatchError
 from socialvault.model.secret import Secret
@@ -35,8 +34,19 @@ class QueryDict(dict):
         return iter(self._lists.items())
 
 
-class Headersish:
-    """As multidict's: a mapping protocol whose items repeat names."""
+class QueryParams(dict):
+    """As Starlette's: a mapping whose own items show the last value only."""
+
+    def __init__(self, pairs):
+        super().__init__(pairs)
+        self._pairs = pairs
+
+    def multi_items(self):
+        return list(self._pairs)
+
+
+class Pairs:
+    """Something that only shows what it holds when it is iterated."""
 
     def __init__(self, pairs):
         self._pairs = pairs
@@ -52,10 +62,9 @@ CARRIERS = {
     "pairs": list,
     "tuple_of_lists": lambda pairs: tuple([name, value] for name, value in pairs),
     "generator": lambda pairs: (pair for pair in pairs),
-    "starlette_query": QueryParams,
-    "starlette_form": FormData,
+    "starlette": QueryParams,
     "django": QueryDict,
-    "iterable": Headersish,
+    "iterable": Pairs,
     "mapping_of_lists": lambda pairs: {name: [v for n, v in pairs if n == name] for name, _ in pairs},
 }
 
@@ -66,6 +75,14 @@ def test_a_response_is_read_from_whatever_a_framework_holds_it_in(carrier):
     assert response == AuthorizationResponse(Secret("st4te"), Secret("c0de"), "", "https://as.example")
 
 
+def test_o_10_the_real_starlette_is_read_with_its_repetitions():
+    datastructures = pytest.importorskip("starlette.datastructures")
+    for carrier in (datastructures.QueryParams, datastructures.FormData):
+        assert parse_response(carrier(GOOD)).code == Secret("c0de")
+        with pytest.raises(StateMismatchError, match="repeats"):
+            parse_response(carrier([*GOOD, ("state", "x")]))
+
+
 def test_a_plain_mapping_is_read_too():
     assert parse_response(dict(GOOD)).code == Secret("c0de")
 
@@ -73,9 +90,8 @@ def test_a_plain_mapping_is_read_too():
 @pytest.mark.parametrize("carrier", CARRIERS.values(), ids=CARRIERS)
 @pytest.mark.parametrize("name", ["state", "code", "iss", "error"])
 def test_o_10_a_repeated_parameter_is_refused_in_every_carrier(carrier, name):
-    other = {"state": "x", "code": "y", "iss": "https://a", "error": "e"}
-    pairs = [pair for pair in [*GOOD, *other.items()] if pair[0] != name][:2] + [(name, "a"), (name, "a")]
-    with pytest.raises(StateMismatchError, match=f"repeats {name}|can't be read"):
+    pairs = [*GOOD, (name, "a")] if name in dict(GOOD) else [*GOOD, (name, "a"), (name, "a")]
+    with pytest.raises(StateMismatchError, match=f"repeats {name}"):
         parse_response(carrier(pairs))
 
 
@@ -92,7 +108,7 @@ MALFORMED = {
     "code_too_long": [("state", "a"), ("code", "c" * 4097)],
     "code_control_character": [("state", "a"), ("code", "c\r\nd")],
     "iss_empty": [*GOOD, ("iss", "")],
-    "iss_not_ascii": [*GOOD, ("iss", "https://аs.example")],
+    "iss_not_ascii": [*GOOD, ("iss", "https://\u0430s.example")],
     "iss_too_long": [*GOOD, ("iss", "https://" + "a" * 2048)],
     "error_empty": [("state", "a"), ("error", "")],
     "error_too_long": [("state", "a"), ("error", "e" * 1025)],
@@ -196,7 +212,9 @@ def test_the_longest_values_are_accepted():
 vschars = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), min_size=1, max_size=80)
 
 
-@given(state=vschars, code=vschars, extra=st.dictionaries(st.sampled_from(["scope", "user", "hd"]), st.text(max_size=20)))
+@given(
+    state=vschars, code=vschars, extra=st.dictionaries(st.sampled_from(["scope", "user", "hd"]), st.text(max_size=20))
+)
 def test_every_state_and_code_survive_the_query(state, code, extra):
     printable = {name: value.encode("utf-8", "replace").decode() for name, value in extra.items()}
     response = parse_response(urlencode({"state": state, "code": code, **printable}))
@@ -276,12 +294,13 @@ def test_o_05_a_server_without_issuer_may_send_any():
 
 ANYWHERE = ["/*", "/"]
 PAYLOADS = [
-    "//e", "/\\e", "\\\\e", "///e", "/\t/e", "/\n/e", "\x01//e", " //e", "/%5ce", "https:e", "https:///e", "javascript:",
-    "a@e", "%0d%0a", "//evil.example/", "/\\evil.example", "\\/evil.example", "/\\/evil.example", "//evil.example\\@app",
-    "https://evil.example", "HTTPS://evil.example", "//%65vil.example", "/%2f/evil.example", "/%2e%2e/x", "/..", "/../x",
-    "/a/../x", "/./x", "/a/..", "/a//b", "/a/\r\nSet-Cookie: a=b", "/a\n", "/a ", " /a", "/a\x00", "/a\u2028", "/é", "/／evil",
-    "/a;b", "/a:b", "/a@b", "/a#b", "/a?next=//evil:1", "/a?b=%0a", "/a?b=c d", "/a?b?c", "", "a", "evil.example",
-    "data:text/html,x", "javascript:alert(1)", "mailto:a@b", ".", "..", "?", "#", "/a?\\", "/" + "a" * 1024,
+    "//e", "/\\e", "\\\\e", "///e", "/\t/e", "/\n/e", "\x01//e", " //e", "/%5ce", "https:e", "https:///e",
+    "javascript:", "a@e", "%0d%0a", "//evil.example/", "/\\evil.example", "\\/evil.example", "/\\/evil.example",
+    "//evil.example\\@app", "https://evil.example", "HTTPS://evil.example", "//%65vil.example", "/%2f/evil.example",
+    "/%2e%2e/x", "/..", "/../x", "/a/../x", "/./x", "/a/..", "/a//b", "/a/\r\nSet-Cookie: a=b", "/a\n", "/a ", " /a",
+    "/a\x00", "/a\u2028", "/é", "/\uff0fevil", "/a;b", "/a:b", "/a@b", "/a#b", "/a?next=//evil:1", "/a?b=%0a",
+    "/a?b=c d", "/a?b?c", "", "a", "evil.example", "data:text/html,x", "javascript:alert(1)", "mailto:a@b", ".", "..",
+    "?", "#", "/a?\\", "/" + "a" * 1024,
 ]  # fmt: skip
 
 
@@ -339,7 +358,9 @@ def test_a_sensible_pattern_is_accepted(pattern):
     check_return_to_pattern(pattern)
 
 
-@pytest.mark.parametrize("pattern", ["*", "/a*", "/*/b", "/a/**", "/a?b=c", "//*", "https://app.example/*", "/a/*/", "settings"])
+@pytest.mark.parametrize(
+    "pattern", ["*", "/a*", "/*/b", "/a/**", "/a?b=c", "//*", "https://app.example/*", "/a/*/", "settings"]
+)
 def test_a_pattern_that_promises_more_is_refused(pattern):
     with pytest.raises(ConfigurationError):
         check_return_to_pattern(pattern)

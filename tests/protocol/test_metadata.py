@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,9 @@ METADATA = ServerMetadata(
 )
 
 
-def read(answer, status=200, *, loopback=False, **changes):
+def read(answer, *, loopback: bool = False, **changes: Any):
     body = {name: value for name, value in {**DOCUMENT, **changes}.items() if value is not None}
-    return read_metadata(answer(body, status), issuer=ISSUER, provider="acme", loopback=loopback)
+    return read_metadata(answer(body), issuer=ISSUER, provider="acme", loopback=loopback)
 
 
 def exchange(issuer=ISSUER, **options):
@@ -97,7 +98,11 @@ def test_a_404_leads_to_the_second_place(answer, drive):
 
 @pytest.mark.parametrize(
     ("answers", "error"),
-    [([(b"", 404), ({}, 404)], ProviderError), ([(b"", 503)], ProviderUnavailableError), ([(b"<html>", 200)], MalformedResponseError)],
+    [
+        ([(b"", 404), ({}, 404)], ProviderError),
+        ([(b"", 503)], ProviderUnavailableError),
+        ([(b"<html>", 200)], MalformedResponseError),
+    ],
 )
 def test_other_answers_are_errors(answer, drive, answers, error):
     with pytest.raises(error):
@@ -111,7 +116,16 @@ def test_a_network_failure_passes_through(drive):
 
 @pytest.mark.parametrize(
     "issuer",
-    [ISSUER + "/", "https://AS.example/tenant", "https://as.example:443/tenant", "http://as.example/tenant", "", 5, None, [ISSUER]],
+    [
+        ISSUER + "/",
+        "https://AS.example/tenant",
+        "https://as.example:443/tenant",
+        "http://as.example/tenant",
+        "",
+        5,
+        None,
+        [ISSUER],
+    ],
 )
 def test_o_20_metadata_about_another_issuer_is_refused(answer, issuer):
     with pytest.raises(IssuerMismatchError):
@@ -142,7 +156,7 @@ BAD_URLS = {
     "bad_port": "https://as.example:99999/",
     "word_port": "https://as.example:port/",
     "bad_ipv6": "https://[::1/",
-    "unicode_host": "https://аs.example/token",
+    "unicode_host": "https://\u0430s.example/token",
     "one_megabyte": "https://as.example/" + "a" * 1_000_000,
     "empty": "",
     "number": 5,
@@ -160,8 +174,9 @@ def test_o_43_an_endpoint_that_is_no_plain_https_url_is_refused(answer, field, u
 
 @pytest.mark.parametrize("field", ["authorization_endpoint", "token_endpoint"])
 def test_the_two_endpoints_of_the_flow_are_required(answer, field):
+    absent: Any = {field: None}
     with pytest.raises(MalformedResponseError, match=f"{field} is missing"):
-        read(answer, **{field: None})
+        read(answer, **absent)
 
 
 def test_other_endpoints_may_be_missing(answer):
@@ -194,7 +209,8 @@ def test_o_05_only_a_true_promise_is_a_promise(answer, promise):
 
 
 @pytest.mark.parametrize(
-    "issuer", ["http://as.example", "as.example", "", "https://as.example?x=1", "https://u@as.example", "https://as.example#f"]
+    "issuer",
+    ["http://as.example", "as.example", "", "https://as.example?x=1", "https://u@as.example", "https://as.example#f"],
 )
 def test_an_issuer_that_is_no_plain_https_url_is_refused_before_anything_is_sent(issuer):
     with pytest.raises(ConfigurationError):

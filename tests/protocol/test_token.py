@@ -111,7 +111,15 @@ def test_f_16_an_empty_refresh_token_is_none(answer, refresh_token):
 
 @pytest.mark.parametrize(
     ("scope", "granted"),
-    [("a b", {"a", "b"}), ("a,b", {"a", "b"}), (["a", "b"], {"a", "b"}), ("a", {"a"}), (None, None), (5, None), ("", set())],
+    [
+        ("a b", {"a", "b"}),
+        ("a,b", {"a", "b"}),
+        (["a", "b"], {"a", "b"}),
+        ("a", {"a"}),
+        (None, None),
+        (5, None),
+        ("", set()),
+    ],
 )
 def test_o_36_the_scopes_are_those_granted_however_they_are_written(answer, scope, granted):
     assert read(answer, scope=scope).scopes == granted
@@ -177,7 +185,7 @@ EXPIRIES = [
     ("Infinity", None),
     ("1000000000000", None),
     ("9" * 5000, None),
-    ("３６００", None),
+    ("\uff13\uff16\uff10\uff10", None),
     ("2026-11-22T13:00:00Z", None),
     ("3600s", None),
     (3599.5, 3599),
@@ -268,7 +276,12 @@ def test_f_16_what_the_answer_leaves_out_is_kept(now, stored):
 
 def test_f_16_an_empty_value_overwrites_nothing(now, stored):
     fresh = TokenSet(
-        Secret("at2"), now, refresh_token=Secret(""), id_token=Secret(""), scopes=frozenset(), extra={"page": "", "n": "2"}
+        Secret("at2"),
+        now,
+        refresh_token=Secret(""),
+        id_token=Secret(""),
+        scopes=frozenset(),
+        extra={"page": "", "n": "2"},
     )
     merged = token.merge(stored, fresh)
     assert merged.refresh_token == stored.refresh_token

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from socialvault.model.token import AccessToken
 from socialvault.protocol.messages import HttpRequest, HttpResponse
+from socialvault.transports.bearer import AsyncBearerAuth, BearerAuth
+from socialvault.transports.client import shared_async_client, shared_client
 from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport, TransportSettings
 from socialvault.transports.network import system_addresses
 
@@ -218,3 +222,76 @@ def respond() -> Callable[..., bytes]:
 @pytest.fixture
 def clock() -> FixedClock:
     return FixedClock()
+
+
+# --- API calls ----------------------------------------------------------------------------------
+
+
+def access_token(value: str, generation: int = 1) -> AccessToken:
+    return AccessToken(value.encode(), b"", None, "c1", "example", generation)
+
+
+@dataclass
+class Source:
+    """Gives its tokens in turn, the last one for ever, and notes what was rejected."""
+
+    tokens: list[AccessToken]
+    rejected: list[AccessToken | None] = field(default_factory=list)
+
+    def token(self, *, rejected: AccessToken | None = None) -> AccessToken:
+        self.rejected.append(rejected)
+        return self.tokens.pop(0) if len(self.tokens) > 1 else self.tokens[0]
+
+
+class AsyncSource(Source):
+    async def token(self, *, rejected: AccessToken | None = None) -> AccessToken:  # type: ignore[override]
+        return super().token(rejected=rejected)
+
+
+@dataclass
+class Api:
+    """A shared client, blocking for the test whatever its colour."""
+
+    driver: Driver
+    client: Any
+    source: Source
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        requested = self.client.request(method, url, **options)
+        return requested if self.driver.runner is None else self.driver.runner.run(requested)
+
+    def close(self) -> None:
+        if self.driver.runner is None:
+            self.client.close()
+        else:
+            self.driver.runner.run(self.client.aclose())
+
+
+@pytest.fixture
+def call_api(drive: Callable[..., Driver]) -> Iterator[Callable[..., Api]]:
+    made: list[Api] = []
+
+    def make(
+        *tokens: str,
+        signs: Callable[[str], bool] = lambda url: True,
+        driver: Driver | None = None,
+        untrusted_host: bool = False,
+        **settings: Any,
+    ) -> Api:
+        driver = driver or drive(**settings)
+        held = [access_token(value, generation) for generation, value in enumerate(tokens or ("CANARY-token",), 1)]
+        client: Any
+        source: Source
+        if driver.runner is None:
+            source = Source(held)
+            client = shared_client(driver.transport, BearerAuth(source, signs), untrusted_host=untrusted_host)
+        else:
+            source = AsyncSource(held)
+            auth = AsyncBearerAuth(source, signs)  # type: ignore[arg-type]
+            client = shared_async_client(driver.transport, auth, untrusted_host=untrusted_host)
+        made.append(Api(driver, client, source))
+        return made[-1]
+
+    yield make
+    for api in made:
+        api.close()

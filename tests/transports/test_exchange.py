@@ -245,7 +245,7 @@ def test_f_20_a_certificate_for_another_name_sent_nothing(serve, drive, respond)
 
 def reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
+    raise ConnectionResetError  # the server closes the socket, which resets it
 
 
 def cut_off_body(sock, _):
@@ -361,13 +361,27 @@ def test_f_22_a_host_that_drops_packets_ends_at_the_connect_timeout(drive):
     assert (error.request_sent, str(error)) == (False, "127.0.0.1: connecting took too long")
 
 
-def test_f_22_a_server_that_does_not_read_ends_at_the_deadline(drive):
+def sip(listener: socket.socket, stopping: threading.Event) -> None:
+    sock, _ = listener.accept()
+    with sock:
+        while not stopping.wait(0.02) and sock.recv(256 * 1024):
+            pass
+
+
+@pytest.mark.parametrize("reads", [False, True], ids=["not_at_all", "slowly"])
+def test_f_22_a_server_that_hardly_reads_ends_at_the_deadline(drive, reads):
+    stopping = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        reader = threading.Thread(target=sip, args=(listener, stopping))
+        if reads:
+            reader.start()
         driver = drive(deadline_seconds=0.3)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         started = time.monotonic()
-        error = fails(driver, HttpRequest("POST", url, body=bytes(30_000_000)))
+        error = fails(driver, HttpRequest("POST", f"http://127.0.0.1:{listener.getsockname()[1]}/", body=bytes(30_000_000)))
         assert elapsed_seconds(started) < 1
+        stopping.set()
+        if reads:
+            reader.join()
     assert error.request_sent is True
 
 
@@ -483,7 +497,7 @@ def test_a_configured_proxy_forwards_plain_requests(serve, drive, respond):
     driver = drive(proxy=f"http://user:p%40ss@127.0.0.1:{proxy.port}")
     assert driver.send(get("http://api.example/path")).body == b"by proxy"
     [received] = proxy.received
-    assert received.path == "http://api.example/path"
+    assert received.path == "http://api.example:80/path"
     assert received.headers["host"] == "api.example"
     assert received.headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
 

@@ -72,7 +72,7 @@ def retry_after(headers: Mapping[str, str], sent_at: datetime) -> timedelta | No
     if _SECONDS.fullmatch(value):
         if value.startswith("-"):
             return timedelta(0)
-        return min(timedelta(seconds=int(value[:9])), _LONGEST_WAIT)  # nine digits are more than a day already
+        return min(timedelta(seconds=int(value.lstrip("0")[:9] or "0")), _LONGEST_WAIT)  # nine digits pass a day
     moment = _http_date(value)
     return None if moment is None else min(max(moment - sent_at, timedelta(0)), _LONGEST_WAIT)
 

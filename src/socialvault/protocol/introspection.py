@@ -71,10 +71,9 @@ def read_introspection(
     document = decode_document(response, provider=provider)
     if response.status != 200 or document.has("error"):
         raise errors.read_error(response, document, provider=provider, error_map=error_map)
-    active = document.value("active")
-    if not isinstance(active, bool):
+    if not isinstance(document.value("active"), bool):
         raise errors.malformed("the introspection answer lacks active", provider=provider, status=response.status)
-    if not active:
+    if not document.value("active"):
         return Introspection(active=False)
     return Introspection(
         active=True,

@@ -99,8 +99,7 @@ def read_metadata(response: HttpResponse, *, issuer: str, provider: str, loopbac
     document = decode_document(response, provider=provider)
     if document.text("issuer") != issuer:
         raise IssuerMismatchError(f"{provider}: the metadata is about another issuer")
-    methods = document.value("code_challenge_methods_supported")
-    if methods is not None and not (isinstance(methods, list) and "S256" in methods):
+    if not _allows_s256(document.value("code_challenge_methods_supported")):
         raise ConfigurationError(f"{provider}: the server does not support PKCE with S256")
     problem = _endpoints_problem(document, loopback=loopback)
     if problem:
@@ -121,6 +120,10 @@ def _metadata_request(url: str, *, untrusted_host: bool) -> HttpRequest:
         caching="use",
         untrusted_host=untrusted_host,
     )
+
+
+def _allows_s256(methods: object) -> bool:
+    return methods is None or (isinstance(methods, list) and "S256" in methods)
 
 
 def _endpoints_problem(document: Document, *, loopback: bool) -> str:

@@ -36,7 +36,7 @@ NoncePolicy = Literal["required", "optional"]
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _URL_FIELDS = (
     "authorize_url", "token_url", "refresh_url", "revoke_url", "introspect_url", "userinfo_url", "jwks_url", "issuer",
-)
+)  # fmt: skip
 _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "client_auth": get_args(ClientAuthMethod),
     "renewal": get_args(Renewal),
@@ -44,7 +44,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType({
     "revocation_reach": get_args(RevocationReach),
     "pkce": get_args(PkceMethod),
     "nonce_policy": get_args(NoncePolicy),
-})
+})  # fmt: skip
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")  # parsers disagree about what these do to a URL
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -52,7 +52,7 @@ _SEQUENCES = ("default_scopes", "offline_scopes", "id_token_algorithms")
 #: What the flow itself puts into an authorization request: a second one of these could only weaken it.
 _FLOW_PARAMETERS = frozenset({
     "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
-})
+})  # fmt: skip
 
 
 class ProviderOptions(TypedDict, total=False):
@@ -307,9 +307,7 @@ class Provider:
 
     # --- exchanges ------------------------------------------------------------------------------
 
-    def authorization_prefix(
-        self, server: metadata.ServerMetadata, redirect_uri: str, scopes: tuple[str, ...]
-    ) -> str:
+    def authorization_prefix(self, server: metadata.ServerMetadata, redirect_uri: str, scopes: tuple[str, ...]) -> str:
         """Build the part of the authorization URL that is the same for every flow (RFC 6749, section 4.1.1)."""
         params = {
             "response_type": "code",
@@ -348,7 +346,10 @@ class Provider:
         claims = None
         if fresh.id_token is not None and nonce is not None and server.jwks_url:
             claims = yield from id_token.validate(
-                fresh.id_token, self.id_token_rules(server), nonce=nonce, access_token=fresh.access_token,
+                fresh.id_token,
+                self.id_token_rules(server),
+                nonce=nonce,
+                access_token=fresh.access_token,
                 obtained_at=fresh.obtained_at,
             )
         else:
@@ -387,9 +388,7 @@ class Provider:
             raise AccountMismatchError(f"{self.slug}: the user information is not about the ID token's subject")
         return identity
 
-    def renew(
-        self, server: metadata.ServerMetadata, stored: TokenSet, subject: str
-    ) -> Exchange[TokenSet]:
+    def renew(self, server: metadata.ServerMetadata, stored: TokenSet, subject: str) -> Exchange[TokenSet]:
         """Renew `stored` and return the tokens to store; what the answer leaves out is kept.
 
         Raises:
@@ -419,9 +418,7 @@ class Provider:
         """Judge the answer to a revocation (RFC 7009, section 2.2)."""
         return revocation.read_revocation(response, provider=self.slug)
 
-    def list_sub_accounts(
-        self, server: metadata.ServerMetadata, stored: TokenSet
-    ) -> Exchange[list[SubAccountGrant]]:
+    def list_sub_accounts(self, server: metadata.ServerMetadata, stored: TokenSet) -> Exchange[list[SubAccountGrant]]:
         """List what this connection can act for; nothing by default."""
         yield from ()  # an exchange without a request
         return []
@@ -454,11 +451,7 @@ class Provider:
         return HttpRequest(
             "GET",
             url,
-            headers=(
-                ("Accept", "application/json"),
-                ("Authorization", f"Bearer {access_token.reveal()}"),
-                *headers,
-            ),
+            headers=(("Accept", "application/json"), ("Authorization", f"Bearer {access_token.reveal()}"), *headers),
             untrusted_host=self.untrusted_hosts,
         )
 

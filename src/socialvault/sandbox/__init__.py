@@ -5,21 +5,20 @@ the pytest fixture ``socialvault_sandbox`` comes with it. A token expires, is re
 
     def test_expires_is_refreshed_is_revoked(socialvault_sandbox):
         sandbox, hours = socialvault_sandbox, timedelta(hours=3)
-        with Vault(
-            providers=[sandbox.provider("x")], store=":memory:", keys=LocalKeyring.generate(), clock=sandbox.clock,
-            redirect_uri="https://app.example/{provider}/callback", return_to=["/"], escrow=None,
-        ) as vault:
-            login = vault.begin("x", owner="u", return_to="/")
-            cookies = {login.cookie.name: login.cookie.value}
-            id = vault.complete(sandbox.authorize(login.url), provider="x", owner="u", cookies=cookies).connection.id
-            first = vault.token(id, owner="u")
-            sandbox.clock.advance(hours)
-            assert vault.token(id, owner="u").reveal() != first.reveal()
-            assert sandbox.log.count(outcome="refreshed") == 1
-            sandbox.revoke_grant("x", user="ada")
-            sandbox.clock.advance(hours)
-            with pytest.raises(ReauthorizationRequiredError):
-                vault.token(id, owner="u")
+        vault = Vault(
+            providers=[sandbox.provider("x")], store=":memory:", keys=LocalKeyring([LocalKeyring.generate()]),
+            clock=sandbox.clock, redirect_uri="https://app.example/{provider}/callback", return_to=["/"],
+        )
+        login = vault.begin("x", owner="u", return_to="/")
+        cookies = {login.cookie.name: login.cookie.value}
+        done = vault.complete(sandbox.authorize(login.url), provider="x", owner="u", cookies=cookies)
+        first = vault.token(done.connection.id, owner="u")
+        sandbox.clock.advance(hours)
+        assert vault.token(done.connection.id, owner="u").reveal() != first.reveal()
+        sandbox.revoke_grant("x", user="ada")
+        sandbox.clock.advance(hours)
+        with pytest.raises(ReauthorizationRequiredError), vault:
+            vault.token(done.connection.id, owner="u")
 """
 
 from __future__ import annotations

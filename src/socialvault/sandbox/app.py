@@ -67,7 +67,7 @@ class _Handler:
         if fault.drop:
             await _drop(scope, receive)
         elif fault.hang:
-            await _disconnected(receive)
+            await receive()  # the body was read, so what comes next is the disconnect
         else:
             await _response(answer, fault)(scope, receive, send)
 
@@ -144,9 +144,4 @@ async def _drop(scope: Scope, receive: Receive) -> None:
     if transport is None:
         raise ConnectionResetError("the emulated provider dropped the connection")
     transport.abort()
-    await _disconnected(receive)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    await receive()  # the disconnect

@@ -37,8 +37,9 @@ class LogEntry:
     Attributes:
         at: by the sandbox's clock.
         endpoint: ``consent_page authorize token revoke introspect userinfo jwks discovery api …``.
-        outcome: what the provider did: ``granted denied issued refreshed refreshed_in_grace exchanged
-            reuse_detected code_reused revoked answered shown``, the error code it refused with, or ``not_run`` when a fault came first.
+        outcome: what the provider did (``shown granted denied issued refreshed refreshed_in_grace exchanged
+            reuse_detected code_reused revoked answered``), the error code it refused with, or ``not_run`` when a
+            fault came first.
         grant_id: of the grant concerned; every token carries it in its text.
         presented: fingerprint of the secret in the request.
         issued: fingerprints of the secrets in the answer.

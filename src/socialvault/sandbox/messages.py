@@ -85,7 +85,7 @@ class Answer:
     outcome: str = "answered"
 
 
-class Refusal(Exception):  # noqa: N818  # it is an answer, not a fault of the program
+class Refusal(Exception):
     """A handler refuses a request.
 
     Attributes:

@@ -166,7 +166,7 @@ def _unsendable(request: HttpRequest) -> list[str]:
 def _kind(error: Exception) -> str:
     if isinstance(error, UnacceptableAnswerError):
         return str(error)
-    if isinstance(error, httpcore.ConnectError) and isinstance(error.__cause__, ssl.SSLError):
+    if isinstance(error, httpcore.ConnectError) and isinstance(error.__context__, ssl.SSLError):
         return "the TLS handshake failed"
     for kind, words in _KINDS.items():
         if isinstance(error, kind):

@@ -178,7 +178,9 @@ class Tokens:
     async def _after_refusal(self, row: ConnectionRow, verdict: ReauthorizationRequiredError) -> ConnectionRow:
         """The grant is dead, unless somebody renewed it while we asked."""
         current = await self._store.get(row.id, row.account.tenant, row.owner)
-        if current is not None and current.status is Status.ACTIVE and current.generation > row.generation:
+        if current is None or not current.status.live:
+            raise not_found(row.id)  # disconnected meanwhile, which is why the provider refused
+        if current.status is Status.ACTIVE and current.generation > row.generation:
             return current
         await mark_dead(self._core, row, verdict.reason)
         raise verdict

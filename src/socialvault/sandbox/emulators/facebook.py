@@ -152,11 +152,14 @@ class FacebookEmulator(Emulator):
 
     def _app(self, call: Call) -> Client | None:
         """Return the application whose app token ``{app_id}|{app_secret}`` the call carries."""
-        client_id, bar, secret = (call.bearer or call.query.get("access_token", "")).partition("|")
+        app_token = call.bearer or call.query.get("access_token", "")
+        client_id, bar, secret = app_token.partition("|")
         client = self.clients.get(client_id) if bar else None
         if client is None or client.secret is None or client.secret != Secret(secret):
             return None
         call.note.client_id = client.id
+        if "appsecret_proof" in call.query:  # an app token needs none, but a wrong one is an error
+            self._check_proof(client.id, app_token, call)
         return client
 
     # --- Graph API ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
@@ -27,23 +27,33 @@ async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs
 class AsyncSQLiteStore:
     """As `SQLiteStore`, for event loops; one store serves any number of loops, each in its own thread.
 
-    A look-up takes some ten microseconds, far less than the way to another thread and back, so it happens in the loop;
-    only when the database is busy it goes to a thread, where it may wait. Writes and searches always do. A write whose
-    caller is cancelled is still carried out. Opening the store reads the file once, in the calling thread.
+    A look-up takes some ten microseconds, far less than the way to another thread and back, so it happens in the
+    loop's own; only when the database is busy it goes to another thread, where it may wait. Writes and searches always
+    do. A write whose caller is cancelled is still carried out. Opening the store happens in the calling thread.
 
     Args:
-        path, clock: as for `SQLiteStore`, and the same errors.
+        path, clock: as for `SQLiteStore`.
+
+    Raises:
+        ConfigurationError, StoreUnavailableError: as for `SQLiteStore`.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
         self._store = SQLiteStore(path, clock=clock)
-        self._here = self._store.reads_without_waiting()
+        self._here = Reads(self._store.database.hasty, self._store.now)
 
     async def aclose(self) -> None:
         """As `SQLiteStore.close`."""
         await _in_thread(self._store.close)
 
-    # look-ups: here first
+    async def _look_up(self, function: Callable[Concatenate[Reads, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(self._here, *args, **kwargs)
+        except StoreUnavailableError:
+            pass  # most likely busy: wait for it where waiting stops nobody
+        return await _in_thread(function, self._store, *args, **kwargs)
+
+    # connections
 
     async def read_token(self, connection_id: str, tenant: str, owner: str) -> TokenRow | None:
         """As `TokenStore.read_token`."""
@@ -52,3 +62,158 @@ class AsyncSQLiteStore:
         except StoreUnavailableError:
             pass
         return await _in_thread(self._store.read_token, connection_id, tenant, owner)
+
+    async def get(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow | None:
+        """As `TokenStore.get`."""
+        return await self._look_up(Reads.get, connection_id, tenant, owner)
+
+    async def list_for_owner(self, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_owner`."""
+        return await self._look_up(Reads.list_for_owner, tenant, owner)
+
+    async def list_children(self, parent_id: str, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_children`."""
+        return await self._look_up(Reads.list_children, parent_id, tenant, owner)
+
+    async def insert(self, row: ConnectionRow) -> ConnectionRow | None:
+        """As `SQLiteStore.insert`."""
+        return await _in_thread(self._store.insert, row)
+
+    async def write_token(self, write: TokenWrite) -> bool:
+        """As `TokenStore.write_token`."""
+        return await _in_thread(self._store.write_token, write)
+
+    async def write_status(self, write: StatusWrite) -> bool:
+        """As `TokenStore.write_status`."""
+        return await _in_thread(self._store.write_status, write)
+
+    async def count_grant_siblings(self, row: ConnectionRow) -> int:
+        """As `TokenStore.count_grant_siblings`."""
+        return await self._look_up(Reads.count_grant_siblings, row)
+
+    # renewal
+
+    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`."""
+        return await _in_thread(self._store.acquire_lease, connection_id, holder, now_seconds, ttl_seconds)
+
+    async def release_lease(self, connection_id: str, holder: str) -> bool:
+        """As `TokenStore.release_lease`."""
+        return await _in_thread(self._store.release_lease, connection_id, holder)
+
+    async def open_intent(
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
+    ) -> bool:
+        """As `SQLiteStore.open_intent`."""
+        return await _in_thread(
+            self._store.open_intent,
+            connection_id,
+            expected_generation,
+            expected_attempt,
+            digest,
+            sent_at_seconds,
+            deadline_seconds,
+        )
+
+    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+        """As `SQLiteStore.put_candidate`."""
+        return await _in_thread(self._store.put_candidate, connection_id, candidate)
+
+    # searches, whose length the caller sets
+
+    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_due`."""
+        return await _in_thread(self._store.find_due, now_seconds, limit)
+
+    async def find(
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find`."""
+        return await _in_thread(
+            self._store.find,
+            tenant=tenant,
+            owner=owner,
+            provider=provider,
+            status=status,
+            after_id=after_id,
+            limit=limit,
+        )
+
+    async def count_by_status(self) -> Mapping[str, int]:
+        """As `TokenStore.count_by_status`."""
+        return await _in_thread(self._store.count_by_status)
+
+    # browser flows
+
+    async def put_state(self, row: StateRow, ttl_seconds: float) -> None:
+        """As `SQLiteStore.put_state`."""
+        await _in_thread(self._store.put_state, row, ttl_seconds)
+
+    async def get_state(self, state_hash: bytes) -> StateRow | None:
+        """As `StateStore.get_state`."""
+        return await self._look_up(Reads.get_state, state_hash)
+
+    async def claim_state(
+        self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
+    ) -> StateRow | None:
+        """As `StateStore.claim_state`."""
+        return await _in_thread(
+            self._store.claim_state, state_hash, tenant=tenant, owner=owner, provider=provider, binding=binding
+        )
+
+    async def finish_state(self, state_hash: bytes, *, connection_id: str, error: str, missing_scopes: str) -> None:
+        """As `StateStore.finish_state`."""
+        await _in_thread(
+            self._store.finish_state,
+            state_hash,
+            connection_id=connection_id,
+            error=error,
+            missing_scopes=missing_scopes,
+        )
+
+    async def purge_states(self, limit: int) -> int:
+        """As `StateStore.purge_states`."""
+        return await _in_thread(self._store.purge_states, limit)
+
+    # keys
+
+    async def load_vault(self) -> VaultRow | None:
+        """As `KeyStore.load_vault`."""
+        return await self._look_up(Reads.load_vault)
+
+    async def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
+        """As `KeyStore.create_vault`."""
+        return await _in_thread(self._store.create_vault, row, vault_key)
+
+    async def vault_keys(self) -> Sequence[WrappedKey]:
+        """As `KeyStore.vault_keys`."""
+        return await self._look_up(Reads.vault_keys)
+
+    async def data_key(self, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.data_key`."""
+        return await self._look_up(Reads.data_key, key_id)
+
+    async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_data_key`."""
+        return await self._look_up(Reads.primary_data_key, tenant, owner)
+
+    async def add_data_key(self, key: WrappedKey) -> WrappedKey:
+        """As `KeyStore.add_data_key`."""
+        return await _in_thread(self._store.add_data_key, key)
+
+    async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
+        """As `KeyStore.replace_data_key`."""
+        return await _in_thread(self._store.replace_data_key, key, old_key_id)

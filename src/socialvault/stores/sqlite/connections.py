@@ -79,6 +79,10 @@ class Handle:
     def __enter__(self) -> Execute:
         if not self.lock.acquire(timeout=_TURN_TIMEOUT_SECONDS):
             raise StoreUnavailableError("too many writers wait for the database")
+        if self._connection is not None and self._connection.in_transaction:
+            # The same thread, from a signal handler or a finaliser: it must neither join nor undo what it interrupts.
+            self.lock.release()
+            raise StoreError("this thread is in the middle of another transaction")
         return self.execute
 
     def __exit__(
@@ -239,7 +243,9 @@ def open_database(path: str | os.PathLike[str]) -> Database:
         StoreUnavailableError: it can't be reached.
     """
     name = os.fspath(path)
-    return MemoryDatabase() if name == ":memory:" else FileDatabase(os.path.abspath(name))
+    if name == ":memory:":
+        return MemoryDatabase()
+    return FileDatabase(os.path.abspath(name))  # noqa: PTH100  (pathlib costs more to import than this package)
 
 
 def _admit(path: str) -> None:
@@ -269,13 +275,11 @@ def _create(path: str) -> None:
         with suppress(FileExistsError):
             os.link(draft, path)
     finally:
-        os.unlink(draft)
+        os.unlink(draft)  # noqa: PTH108  (as above)
 
 
 def _connect(uri: str, timeout_seconds: float, pragmas: tuple[str, ...]) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout_seconds, isolation_level=None, check_same_thread=False
-    )
+    connection = sqlite3.connect(uri, uri=True, timeout=timeout_seconds, isolation_level=None, check_same_thread=False)
     try:
         # Deleted bytes are overwritten, sorting never spills to disk, and a schema can't call functions.
         for pragma in ("secure_delete=ON", "temp_store=MEMORY", "trusted_schema=OFF", *pragmas):

@@ -61,7 +61,7 @@ class Reads:
 
     def __init__(self, readers: Readers, now: Callable[[], float]) -> None:
         self._readers = readers
-        self._now = now
+        self.now = now
 
     def read_token(self, connection_id: str, tenant: str, owner: str) -> TokenRow | None:
         """As `TokenStore.read_token`. Everything here is laid out for its speed."""
@@ -121,7 +121,7 @@ class Reads:
 
     def get_state(self, state_hash: bytes) -> StateRow | None:
         """As `StateStore.get_state`."""
-        rows = self._rows(_STATE, (state_hash, self._now()))
+        rows = self._rows(_STATE, (state_hash, self.now()))
         return StateRow(*rows[0]) if rows else None
 
     def load_vault(self) -> VaultRow | None:

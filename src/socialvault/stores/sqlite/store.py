@@ -79,7 +79,9 @@ _PURGE_STATES = """
     )
 """
 
-_CREATE_VAULT = "INSERT INTO vault (one, vault_id, canary, created_at_seconds) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
+_CREATE_VAULT = (
+    "INSERT INTO vault (one, vault_id, canary, created_at_seconds) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
 _ADD_VAULT_KEY = f"INSERT INTO vault_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _ADD_DATA_KEY = f"INSERT INTO data_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _DEMOTE_DATA_KEY = """
@@ -178,14 +180,7 @@ class SQLiteStore(Reads):
         deadline_seconds: float,
     ) -> bool:
         """As `TokenStore.open_intent`; False too when the row is not live."""
-        values = (
-            digest,
-            sent_at_seconds,
-            deadline_seconds,
-            connection_id,
-            expected_generation,
-            expected_attempt,
-        )
+        values = (digest, sent_at_seconds, deadline_seconds, connection_id, expected_generation, expected_attempt)
         return self._durable.change(_OPEN_INTENT, values) == 1
 
     def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
@@ -204,7 +199,7 @@ class SQLiteStore(Reads):
             row.binding,
             row.sealed,
             row.return_to,
-            self._now() + ttl_seconds,
+            self.now() + ttl_seconds,
         )
         self._relaxed.change(_PUT_STATE, values)
 
@@ -212,7 +207,7 @@ class SQLiteStore(Reads):
         self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
     ) -> StateRow | None:
         """As `StateStore.claim_state`."""
-        now_seconds = self._now()
+        now_seconds = self.now()
         with self._durable.transaction() as execute:
             columns = execute(_SELECT_PENDING, (state_hash, tenant, owner, provider, now_seconds)).fetchone()
             if columns is None:
@@ -229,7 +224,7 @@ class SQLiteStore(Reads):
 
     def purge_states(self, limit: int) -> int:
         """As `StateStore.purge_states`."""
-        return self._relaxed.change(_PURGE_STATES, (self._now(), limit))
+        return self._relaxed.change(_PURGE_STATES, (self.now(), limit))
 
     # keys
 

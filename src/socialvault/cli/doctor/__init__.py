@@ -1,0 +1,31 @@
+"""``socialvault doctor``: is this installation well, and if not, who must act?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from socialvault.cli.doctor.examination import examine
+from socialvault.cli.doctor.findings import Finding
+from socialvault.cli.opening import KEYS_ENV, KeysOption, StoreOption, VaultOption
+from socialvault.cli.output import print_json, print_table
+
+
+def doctor(
+    *, store: StoreOption = None, keys_env: KeysOption = KEYS_ENV, vault: VaultOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:  # fmt: skip
+    """Look at keys, store, files, clock and redirect URIs; asks no provider, changes nothing; exits 1 if one is wrong."""
+    findings = list(examine(vault, store, keys_env))
+    well = not any(finding.level == "wrong" for finding in findings)
+    if as_json:
+        print_json({"well": well, "findings": [_described(finding) for finding in findings]})
+    else:
+        print_table(("", "about", "found", "who must act"), [tuple(_described(one).values()) for one in findings])
+    if not well:
+        raise typer.Exit(1)
+
+
+def _described(finding: Finding) -> dict[str, str]:
+    return {"level": finding.level, "about": finding.about, "found": finding.found, "action": finding.action}

@@ -1,0 +1,188 @@
+"""Getting at a vault: the application's own, or one over a store URL and keys from the environment."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import closing, contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from socialvault.api.assembly import SystemClock, open_store, sqlite_path
+from socialvault.api.async_vault import AsyncVault
+from socialvault.api.vault import Vault
+from socialvault.exceptions import ConfigurationError, SocialVaultError
+from socialvault.keys.local import LocalKeyring
+from socialvault.model.connection import Connection, Receipt
+from socialvault.ports.store import Store
+from socialvault.vault.core import Core
+
+T = TypeVar("T")
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", envvar="SOCIALVAULT_STORE", help="The store's URL: sqlite:///FILE.")
+]
+KeysOption = Annotated[
+    str, typer.Option("--keys-env", metavar="NAME", help="The environment variable that holds the keys.")
+]
+VaultOption = Annotated[
+    str | None,
+    typer.Option(
+        "--vault",
+        envvar="SOCIALVAULT_VAULT",
+        metavar="MODULE:ATTRIBUTE",
+        help="Your application's vault, or a function that returns it; counts before --store.",
+    ),
+]
+KEYS_ENV = "SOCIALVAULT_KEYS"
+
+# Nothing registers it and no flow is begun: a vault without providers only reads.
+_NO_REDIRECT_URI = "https://cli.invalid/{provider}"
+
+
+class OpenVault:
+    """A vault of either colour, asked as if it were blocking."""
+
+    def __init__(self, vault: Vault | AsyncVault) -> None:
+        self._vault = vault
+        self._runner = asyncio.Runner()
+
+    @property
+    def core(self) -> Core:
+        """Its collaborators, for `doctor`."""
+        return self._vault._cases.core
+
+    def settle(self, outcome: T | Coroutine[Any, Any, T]) -> T:
+        """Return an outcome, awaited where it has to be."""
+        if isinstance(outcome, Coroutine):
+            return self._runner.run(outcome)
+        return outcome
+
+    def find(
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[Connection]:
+        """As ``Vault.admin.find``."""
+        found: Sequence[Connection] = self.settle(
+            self._vault.admin.find(
+                tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
+            )
+        )
+        return found
+
+    def connection(self, connection_id: str, owner: str, tenant: str) -> Connection:
+        """As ``Vault.connection``."""
+        found: Connection = self.settle(self._vault.connection(connection_id, owner=owner, tenant=tenant))
+        return found
+
+    def refresh(self, connection_id: str, owner: str, tenant: str) -> None:
+        """As ``Vault.admin.refresh``."""
+        self.settle(self._vault.admin.refresh(connection_id, owner=owner, tenant=tenant))
+
+    def revoke(self, connection_id: str, owner: str, tenant: str) -> Receipt:
+        """As ``Vault.admin.revoke``."""
+        receipt: Receipt = self.settle(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
+        return receipt
+
+    def close(self) -> None:
+        """Close it."""
+        self.settle(self._vault.close() if isinstance(self._vault, Vault) else self._vault.aclose())
+        self._runner.close()
+
+
+@contextmanager
+def opened(vault: str | None, store: str | None, keys_env: str) -> Iterator[OpenVault]:
+    """Open the vault that the options name, for as long as the block lasts.
+
+    Raises:
+        ConfigurationError: they name none, or what they name is not there.
+    """
+    if vault is None and store is None:
+        raise ConfigurationError("which vault? give --vault MODULE:ATTRIBUTE, or --store URL and keys in the environment")
+    with application_vault(vault) if vault is not None else stored_vault(store or "", keys_env) as found:
+        yield found
+
+
+@contextmanager
+def application_vault(name: str) -> Iterator[OpenVault]:
+    """Open the vault that `name` stands for, as ``module:attribute``."""
+    with closing(OpenVault(_load(name))) as found:
+        yield found
+
+
+@contextmanager
+def stored_vault(url: str, keys_env: str) -> Iterator[OpenVault]:
+    """Open a vault without providers over an existing store; it can read, and nothing else."""
+    keys = LocalKeyring.from_env(keys_env)
+    with (
+        closing(existing_store(url)) as store,
+        closing(OpenVault(Vault(providers=(), store=store, keys=keys, redirect_uri=_NO_REDIRECT_URI))) as found,
+    ):
+        yield found
+
+
+def existing_store(url: str) -> Store:
+    """Open a store that a vault has used before: looking must not create one.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if url != ":memory:" and not Path(sqlite_path(url)).exists():
+        raise ConfigurationError(f"there is no database at {sqlite_path(url)}")
+    store = open_store(url, SystemClock())
+    if store.load_vault() is not None:
+        return store
+    store.close()
+    raise ConfigurationError("no vault has used this store yet")
+
+
+def _load(name: str) -> Vault | AsyncVault:
+    """Return the vault that ``module:attribute`` names, or that the function of that name returns.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise ConfigurationError(f"--vault must be of the form module:attribute, not {name!r}")
+    found: Any = _import(module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise ConfigurationError(f"{module_name} has no {attribute}")
+        found = getattr(found, part)
+    if callable(found):
+        found = found()
+    if not isinstance(found, Vault | AsyncVault):
+        raise ConfigurationError(f"{name} is no Vault and no AsyncVault, but {type(found).__name__}")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    """Import a module of the application, from the working directory too.
+
+    Raises:
+        ConfigurationError: it can't be imported. What it raised may hold a secret, so only its kind and place are told.
+    """
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return import_module(name)
+    except SocialVaultError:
+        raise
+    except Exception as problem:
+        kind = type(problem).__name__
+        last = traceback.extract_tb(problem.__traceback__)[-1]
+    raise ConfigurationError(f"{name} can't be imported: {kind} at {last.filename}:{last.lineno}")

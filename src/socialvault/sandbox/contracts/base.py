@@ -1,0 +1,111 @@
+"""What all contract suites share: opening the store, moving the clock, and letting callers race."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+import pytest
+import pytest_asyncio
+
+from socialvault.ports.store import AsyncStore
+
+T = TypeVar("T")
+
+OpenStore = Callable[[], Any]
+Act = Callable[[int], Awaitable[T]]
+
+RACERS = 16
+
+
+class ManualClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self, seconds: float = 1_900_000_000.0) -> None:
+        self._seconds = seconds
+
+    def now_seconds(self) -> float:
+        """As `Clock.now_seconds`."""
+        return self._seconds
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass."""
+        self._seconds += seconds
+
+
+class Awaited:
+    """Lets a blocking store be awaited: every call is done at once, in the caller's thread."""
+
+    def __init__(self, store: object) -> None:
+        self.store = store
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        method = getattr(self.store, "close" if name == "aclose" else name)
+
+        async def call(*args: object, **kwargs: object) -> Any:
+            return method(*args, **kwargs)
+
+        return call
+
+
+async def race_in_threads(racers: int, act: Act[T]) -> list[T]:
+    """Run ``act(0)``, ``act(1)``, … at the same moment, each in its own thread and event loop."""
+    start = threading.Barrier(racers)
+
+    def run(number: int) -> T:
+        async def main() -> T:
+            start.wait(timeout=30)
+            return await act(number)
+
+        return asyncio.run(main())
+
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(racers) as threads:
+        return await asyncio.gather(*(loop.run_in_executor(threads, run, number) for number in range(racers)))
+
+
+async def race_in_loop(racers: int, act: Act[T]) -> list[T]:
+    """Run ``act(0)``, ``act(1)``, … concurrently in this event loop."""
+    return list(await asyncio.gather(*(act(number) for number in range(racers))))
+
+
+async def opened(open_store: OpenStore) -> AsyncStore:
+    """Call what the adapter's test gave as `open_store`."""
+    store = open_store()
+    return cast(AsyncStore, await store if inspect.isawaitable(store) else store)
+
+
+class Contract:
+    """The fixtures of every suite; see the package's text for what a subclass provides."""
+
+    #: How callers race.
+    race = staticmethod(race_in_threads)
+
+    #: The life of a state in these tests.
+    ttl_seconds = 600.0
+
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        """The clock that the store is to be given."""
+        return ManualClock()
+
+    @pytest.fixture
+    def advance(self, clock: ManualClock) -> Callable[[float], None]:
+        """Let the store's time pass."""
+        return clock.advance
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        """Open the store under test; subclasses override it."""
+        raise NotImplementedError("give a fixture open_store that returns a function which opens your store")
+
+    @pytest_asyncio.fixture
+    async def store(self, open_store: OpenStore) -> AsyncIterator[AsyncStore]:
+        """One open store."""
+        store = await opened(open_store)
+        yield store
+        await store.aclose()

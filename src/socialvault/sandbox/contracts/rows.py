@@ -1,0 +1,109 @@
+"""Rows to store, with every field set to something of its own."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from socialvault.model.connection import AccountKey, ConnectionRow, Status, StatusWrite, TokenWrite
+from socialvault.model.keys import VaultRow, WrappedKey
+from socialvault.model.state import StateRow
+
+TENANT = "acme"
+OWNER = "user-42"
+ACCOUNT = AccountKey(TENANT, "linkedin", "client-1", "https://issuer.example", "subject-1", "", "")
+
+#: Whoever is not the owner within the tenant; the last is what an application passes that forgot to look.
+STRANGERS = [(TENANT, "user-43"), ("globex", OWNER), ("", OWNER), (TENANT, ""), (OWNER, TENANT), (TENANT, None)]
+
+
+def connection(connection_id: str = "con-1", **account: str) -> ConnectionRow:
+    """Return an active connection of `OWNER`; keywords change its account, whose tenant is the row's."""
+    return ConnectionRow(
+        id=connection_id,
+        account=ACCOUNT._replace(**account),
+        owner=OWNER,
+        kind="",
+        status=Status.ACTIVE,
+        reason="",
+        generation=1,
+        envelope=b"sealed \x00 token of " + connection_id.encode(),
+        key_id="ab" * 32,
+        created_at_seconds=1_800_000_000.125,
+        updated_at_seconds=1_800_000_001.5,
+        due_at_seconds=1_800_003_600.0,
+        dies_at_seconds=1_805_000_000.0,
+    )
+
+
+def in_trouble(row: ConnectionRow) -> ConnectionRow:
+    """Return `row` with everything set that a renewal in trouble leaves behind."""
+    return replace(
+        row,
+        status=Status.REAUTHORIZATION_REQUIRED,
+        reason="refresh_interrupted",
+        failing_since_seconds=1_800_000_500.0,
+        candidate=b"sealed candidate",
+        intent_digest=b"\x01" * 32,
+        intent_sent_at_seconds=1_800_000_400.25,
+        intent_deadline_seconds=1_800_000_415.25,
+        intent_attempt=3,
+    )
+
+
+def token_write(row: ConnectionRow, **changes: object) -> TokenWrite:
+    """Return a write that fits `row`."""
+    write = TokenWrite(
+        connection_id=row.id,
+        expected_generation=row.generation,
+        envelope=b"sealed again",
+        key_id="cd" * 32,
+        updated_at_seconds=1_800_000_900.75,
+        due_at_seconds=1_800_007_200.0,
+        dies_at_seconds=None,
+    )
+    return replace(write, **changes)  # type: ignore[arg-type]
+
+
+def status_write(row: ConnectionRow, status: Status, **changes: object) -> StatusWrite:
+    """Return a change to `status` that fits `row`."""
+    write = StatusWrite(
+        connection_id=row.id,
+        expected_generation=row.generation,
+        expected=(row.status,),
+        status=status,
+        reason="because",
+        updated_at_seconds=1_800_000_800.0,
+    )
+    return replace(write, **changes)  # type: ignore[arg-type]
+
+
+def flow(state: str = "state-1") -> StateRow:
+    """Return a pending flow of `OWNER`."""
+    return StateRow(
+        state_hash=hashlib.sha256(state.encode()).digest(),
+        tenant=TENANT,
+        owner=OWNER,
+        provider="linkedin",
+        binding=hashlib.sha256(b"cookie of " + state.encode()).digest(),
+        sealed=b"sealed \x00 verifier of " + state.encode(),
+        return_to="/settings?tab=1",
+    )
+
+
+def vault(name: bytes = b"v") -> VaultRow:
+    """Return a vault's identity."""
+    return VaultRow(vault_id=name * 16, canary=b"sealed canary \x00 " + name, created_at_seconds=1_800_000_000.5)
+
+
+def wrapped_key(name: str = "k", *, tenant: str = TENANT, owner: str = OWNER) -> WrappedKey:
+    """Return a primary key."""
+    return WrappedKey(
+        key_id=hashlib.sha256(name.encode()).hexdigest(),
+        tenant=tenant,
+        owner=owner,
+        wrapped=b"wrapped \x00 " + name.encode(),
+        wrapped_by="ef" * 32,
+        state="primary",
+        created_at_seconds=1_800_000_000.5,
+    )

@@ -1,0 +1,544 @@
+"""`MemoryStore` and `AsyncMemoryStore`: everything in dicts, for tests and for programs of a single process."""
+
+from __future__ import annotations
+
+import hmac
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from types import TracebackType
+
+from socialvault.exceptions import StoreError, StoreUnavailableError
+from socialvault.model.connection import AccountKey, ConnectionRow, Status, StatusWrite, TokenRow, TokenWrite
+from socialvault.model.keys import VaultRow, WrappedKey
+from socialvault.model.state import StateRow
+from socialvault.ports.clock import Clock
+
+_BY_AGE = attrgetter("created_at_seconds", "id")
+
+
+class MemoryStore:
+    """Keeps everything in this process's memory, for tests and single-process use; what it holds ends with it.
+
+    Safe to use from any number of threads; not made to be carried over a fork.
+
+    Args:
+        clock: tells when states expire; the system's by default.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._now: Callable[[], float] = time.time if clock is None else clock.now_seconds
+        self._open = _OpenLock()
+        self._rows: dict[str, ConnectionRow] = {}
+        self._accounts: dict[AccountKey, str] = {}  # of live rows
+        self._leases: dict[str, tuple[str, float]] = {}  # holder, until
+        self._states: dict[bytes, StateRow] = {}
+        self._vault: VaultRow | None = None
+        self._vault_keys: list[WrappedKey] = []
+        self._data_keys: dict[str, WrappedKey] = {}
+        self._primaries: dict[tuple[str, str], str] = {}  # tenant, owner: key id
+
+    def close(self) -> None:
+        """As `TokenStore.close`; every call after it raises `StoreUnavailableError`."""
+        self._open.close()
+
+    # connections
+
+    def read_token(self, connection_id: str, tenant: str, owner: str) -> TokenRow | None:
+        """As `TokenStore.read_token`."""
+        row = self.get(connection_id, tenant, owner)
+        if row is None:
+            return None
+        account = row.account
+        return TokenRow(
+            row.status.value,
+            row.reason,
+            row.generation,
+            account.provider,
+            account.issuer,
+            account.client_id,
+            account.parent_id,
+            row.envelope,
+        )
+
+    def get(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow | None:
+        """As `TokenStore.get`."""
+        with self._open:
+            row = self._rows.get(connection_id)
+        return row if row is not None and (row.account.tenant, row.owner) == (tenant, owner) else None
+
+    def list_for_owner(self, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_owner`."""
+        rows = sorted(self._live(), key=_BY_AGE)
+        rows.sort(key=lambda row: row.account.parent_id != "")  # accounts before their sub-accounts
+        return [row for row in rows if (row.account.tenant, row.owner) == (tenant, owner)]
+
+    def list_children(self, parent_id: str, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_children`."""
+        return [row for row in self.list_for_owner(tenant, owner) if row.account.parent_id == parent_id != ""]
+
+    def insert(self, row: ConnectionRow) -> ConnectionRow | None:
+        """As `TokenStore.insert`; a connection id that exists already is a `StoreError`."""
+        _require_texts(row.id, row.owner, *row.account)
+        with self._open:
+            if row.status.live and row.account in self._accounts:
+                return self._rows[self._accounts[row.account]]
+            if row.id in self._rows:
+                raise StoreError("there is a connection of this id")
+            self._put(row)
+            return None
+
+    def write_token(self, write: TokenWrite) -> bool:
+        """As `TokenStore.write_token`."""
+        with self._open:
+            row = self._rows.get(write.connection_id)
+            if row is None or not row.status.live or row.generation != write.expected_generation:
+                return False
+            written = replace(
+                _without_intent(row),
+                status=Status.ACTIVE,
+                reason="",
+                generation=row.generation + 1,
+                envelope=write.envelope,
+                key_id=write.key_id,
+                updated_at_seconds=write.updated_at_seconds,
+                due_at_seconds=write.due_at_seconds,
+                dies_at_seconds=write.dies_at_seconds,
+                failing_since_seconds=None,
+            )
+            self._put(written)
+            return True
+
+    def write_status(self, write: StatusWrite) -> bool:
+        """As `TokenStore.write_status`."""
+        with self._open:
+            row = self._rows.get(write.connection_id)
+            if row is None or row.generation != write.expected_generation or row.status not in write.expected:
+                return False
+            if write.wipe:
+                row = replace(_without_intent(row), envelope=b"", key_id="")
+            written = replace(
+                row, status=write.status, reason=write.reason, updated_at_seconds=write.updated_at_seconds
+            )
+            if written.status.live and self._accounts.get(row.account, row.id) != row.id:
+                raise StoreError("another live connection has this account by now")
+            self._put(written)
+            return True
+
+    def count_grant_siblings(self, row: ConnectionRow) -> int:
+        """As `TokenStore.count_grant_siblings`."""
+        grant = attrgetter("provider", "client_id", "issuer", "subject")
+        return sum(
+            grant(other.account) == grant(row.account) and row.id not in (other.id, other.account.parent_id)
+            for other in self._live()
+        )
+
+    # renewal
+
+    def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`."""
+        with self._open:
+            if connection_id not in self._rows:
+                return False
+            held_by, until_seconds = self._leases.get(connection_id, (holder, 0.0))
+            if held_by != holder and until_seconds > now_seconds:
+                return False
+            self._leases[connection_id] = (holder, now_seconds + ttl_seconds)
+            return True
+
+    def release_lease(self, connection_id: str, holder: str) -> bool:
+        """As `TokenStore.release_lease`."""
+        with self._open:
+            if connection_id not in self._leases or self._leases[connection_id][0] != holder:
+                return False
+            del self._leases[connection_id]
+            return True
+
+    def open_intent(
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
+    ) -> bool:
+        """As `TokenStore.open_intent`; False too when the row is not live."""
+        with self._open:
+            row = self._rows.get(connection_id)
+            if row is None or not row.status.live:
+                return False
+            if (row.generation, row.intent_attempt) != (expected_generation, expected_attempt):
+                return False
+            self._rows[row.id] = replace(
+                row,
+                intent_digest=digest,
+                intent_sent_at_seconds=sent_at_seconds,
+                intent_deadline_seconds=deadline_seconds,
+                intent_attempt=row.intent_attempt + 1,
+            )
+            return True
+
+    def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+        """As `TokenStore.put_candidate`; False when the row is not live: what was wiped takes no token back."""
+        with self._open:
+            row = self._rows.get(connection_id)
+            if row is None or not row.status.live:
+                return False
+            self._rows[row.id] = replace(row, candidate=candidate)
+            return True
+
+    def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_due`."""
+        due = [
+            (row.due_at_seconds, row.id, row)
+            for row in self._live()
+            if row.status is Status.ACTIVE and row.due_at_seconds is not None and row.due_at_seconds <= now_seconds
+        ]
+        return [row for _, _, row in sorted(due)[:limit]]
+
+    # operators
+
+    def find(
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find`."""
+        found = [
+            row
+            for row in self._all()
+            if row.id > after_id
+            and tenant in (None, row.account.tenant)
+            and owner in (None, row.owner)
+            and provider in (None, row.account.provider)
+            and status in (None, row.status.value)
+        ]
+        return sorted(found, key=attrgetter("id"))[:limit]
+
+    def count_by_status(self) -> Mapping[str, int]:
+        """As `TokenStore.count_by_status`."""
+        return dict(Counter(row.status.value for row in self._all()))
+
+    # browser flows
+
+    def put_state(self, row: StateRow, ttl_seconds: float) -> None:
+        """As `StateStore.put_state`; a state that exists already is a `StoreError`."""
+        expires_at_seconds = self._now() + ttl_seconds
+        with self._open:
+            if row.state_hash in self._states:
+                raise StoreError("there is a flow of this state")
+            self._states[row.state_hash] = replace(row, phase="pending", expires_at_seconds=expires_at_seconds)
+
+    def get_state(self, state_hash: bytes) -> StateRow | None:
+        """As `StateStore.get_state`."""
+        now_seconds = self._now()
+        with self._open:
+            row = self._states.get(state_hash)
+        return row if row is not None and row.expires_at_seconds > now_seconds else None
+
+    def claim_state(
+        self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
+    ) -> StateRow | None:
+        """As `StateStore.claim_state`."""
+        with self._open:
+            row = self.get_state(state_hash)
+            if row is None or row.phase != "pending":
+                return None
+            if (row.tenant, row.owner, row.provider) != (tenant, owner, provider):
+                return None
+            if not hmac.compare_digest(row.binding, binding):
+                return None
+            claimed = replace(row, phase="claimed")
+            self._states[state_hash] = replace(claimed, sealed=b"")
+            return claimed
+
+    def finish_state(self, state_hash: bytes, *, connection_id: str, error: str, missing_scopes: str) -> None:
+        """As `StateStore.finish_state`."""
+        with self._open:
+            row = self._states.get(state_hash)
+            if row is not None and row.phase == "claimed":
+                self._states[state_hash] = replace(
+                    row, phase="done", connection_id=connection_id, error=error, missing_scopes=missing_scopes
+                )
+
+    def purge_states(self, limit: int) -> int:
+        """As `StateStore.purge_states`."""
+        now_seconds = self._now()
+        with self._open:
+            over = [row for row in self._states.values() if row.expires_at_seconds <= now_seconds]
+            over = sorted(over, key=attrgetter("expires_at_seconds"))[:limit]
+            for row in over:
+                del self._states[row.state_hash]
+            return len(over)
+
+    # keys
+
+    def load_vault(self) -> VaultRow | None:
+        """As `KeyStore.load_vault`."""
+        with self._open:
+            return self._vault
+
+    def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
+        """As `KeyStore.create_vault`."""
+        with self._open:
+            if self._vault is not None:
+                return False
+            self._vault = row
+            self._vault_keys.append(vault_key)
+            return True
+
+    def vault_keys(self) -> Sequence[WrappedKey]:
+        """As `KeyStore.vault_keys`."""
+        with self._open:
+            return sorted(self._vault_keys, key=lambda key: (key.state != "primary", -key.created_at_seconds))
+
+    def data_key(self, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.data_key`."""
+        with self._open:
+            return self._data_keys.get(key_id)
+
+    def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_data_key`."""
+        with self._open:
+            key_id = self._primaries.get((tenant, owner))
+            return None if key_id is None else self._data_keys[key_id]
+
+    def add_data_key(self, key: WrappedKey) -> WrappedKey:
+        """As `KeyStore.add_data_key`."""
+        with self._open:
+            return self.primary_data_key(key.tenant, key.owner) or self._make_primary(key)
+
+    def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
+        """As `KeyStore.replace_data_key`."""
+        with self._open:
+            old = self.primary_data_key(key.tenant, key.owner)
+            if old is None or old.key_id != old_key_id:
+                return False
+            self._make_primary(key)
+            self._data_keys[old_key_id] = replace(old, state="decrypt_only")
+            return True
+
+    def _make_primary(self, key: WrappedKey) -> WrappedKey:
+        if key.key_id in self._data_keys:
+            raise StoreError("there is a data key of this id")
+        primary = replace(key, state="primary")
+        self._data_keys[key.key_id] = primary
+        self._primaries[key.tenant, key.owner] = key.key_id
+        return primary
+
+    def _put(self, row: ConnectionRow) -> None:
+        """Keep `row`, and its account key for as long as it is live."""
+        self._rows[row.id] = row
+        if row.status.live:
+            self._accounts[row.account] = row.id
+        elif self._accounts.get(row.account) == row.id:
+            del self._accounts[row.account]
+
+    def _all(self) -> list[ConnectionRow]:
+        with self._open:
+            return list(self._rows.values())
+
+    def _live(self) -> Iterable[ConnectionRow]:
+        return (row for row in self._all() if row.status.live)
+
+
+class _OpenLock:
+    """A lock that nobody gets after `close`."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._closed = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        if self._closed:
+            self._lock.release()
+            raise StoreUnavailableError("the store is closed")
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
+def _without_intent(row: ConnectionRow) -> ConnectionRow:
+    return replace(
+        row,
+        candidate=b"",
+        intent_digest=b"",
+        intent_sent_at_seconds=None,
+        intent_deadline_seconds=None,
+        intent_attempt=0,
+    )
+
+
+def _require_texts(*values: object) -> None:
+    if not all(isinstance(value, str) for value in values):
+        raise StoreError("a connection's id, owner and account are texts")
+
+
+class AsyncMemoryStore:
+    """As `MemoryStore`, for event loops; any number of them, each in its own thread.
+
+    Args:
+        clock: as for `MemoryStore`.
+    """
+
+    def __init__(self, *, clock: Clock | None = None) -> None:
+        self._store = MemoryStore(clock=clock)
+
+    async def aclose(self) -> None:
+        """As `MemoryStore.close`."""
+        self._store.close()
+
+    # connections
+
+    async def read_token(self, connection_id: str, tenant: str, owner: str) -> TokenRow | None:
+        """As `TokenStore.read_token`."""
+        return self._store.read_token(connection_id, tenant, owner)
+
+    async def get(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow | None:
+        """As `TokenStore.get`."""
+        return self._store.get(connection_id, tenant, owner)
+
+    async def list_for_owner(self, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_owner`."""
+        return self._store.list_for_owner(tenant, owner)
+
+    async def list_children(self, parent_id: str, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_children`."""
+        return self._store.list_children(parent_id, tenant, owner)
+
+    async def insert(self, row: ConnectionRow) -> ConnectionRow | None:
+        """As `MemoryStore.insert`."""
+        return self._store.insert(row)
+
+    async def write_token(self, write: TokenWrite) -> bool:
+        """As `TokenStore.write_token`."""
+        return self._store.write_token(write)
+
+    async def write_status(self, write: StatusWrite) -> bool:
+        """As `TokenStore.write_status`."""
+        return self._store.write_status(write)
+
+    async def count_grant_siblings(self, row: ConnectionRow) -> int:
+        """As `TokenStore.count_grant_siblings`."""
+        return self._store.count_grant_siblings(row)
+
+    # renewal
+
+    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`."""
+        return self._store.acquire_lease(connection_id, holder, now_seconds, ttl_seconds)
+
+    async def release_lease(self, connection_id: str, holder: str) -> bool:
+        """As `TokenStore.release_lease`."""
+        return self._store.release_lease(connection_id, holder)
+
+    async def open_intent(
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
+    ) -> bool:
+        """As `MemoryStore.open_intent`."""
+        return self._store.open_intent(
+            connection_id, expected_generation, expected_attempt, digest, sent_at_seconds, deadline_seconds
+        )
+
+    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+        """As `MemoryStore.put_candidate`."""
+        return self._store.put_candidate(connection_id, candidate)
+
+    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_due`."""
+        return self._store.find_due(now_seconds, limit)
+
+    async def find(
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find`."""
+        return self._store.find(
+            tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
+        )
+
+    async def count_by_status(self) -> Mapping[str, int]:
+        """As `TokenStore.count_by_status`."""
+        return self._store.count_by_status()
+
+    # browser flows
+
+    async def put_state(self, row: StateRow, ttl_seconds: float) -> None:
+        """As `MemoryStore.put_state`."""
+        self._store.put_state(row, ttl_seconds)
+
+    async def get_state(self, state_hash: bytes) -> StateRow | None:
+        """As `StateStore.get_state`."""
+        return self._store.get_state(state_hash)
+
+    async def claim_state(
+        self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
+    ) -> StateRow | None:
+        """As `StateStore.claim_state`."""
+        return self._store.claim_state(state_hash, tenant=tenant, owner=owner, provider=provider, binding=binding)
+
+    async def finish_state(self, state_hash: bytes, *, connection_id: str, error: str, missing_scopes: str) -> None:
+        """As `StateStore.finish_state`."""
+        self._store.finish_state(state_hash, connection_id=connection_id, error=error, missing_scopes=missing_scopes)
+
+    async def purge_states(self, limit: int) -> int:
+        """As `StateStore.purge_states`."""
+        return self._store.purge_states(limit)
+
+    # keys
+
+    async def load_vault(self) -> VaultRow | None:
+        """As `KeyStore.load_vault`."""
+        return self._store.load_vault()
+
+    async def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
+        """As `KeyStore.create_vault`."""
+        return self._store.create_vault(row, vault_key)
+
+    async def vault_keys(self) -> Sequence[WrappedKey]:
+        """As `KeyStore.vault_keys`."""
+        return self._store.vault_keys()
+
+    async def data_key(self, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.data_key`."""
+        return self._store.data_key(key_id)
+
+    async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_data_key`."""
+        return self._store.primary_data_key(tenant, owner)
+
+    async def add_data_key(self, key: WrappedKey) -> WrappedKey:
+        """As `KeyStore.add_data_key`."""
+        return self._store.add_data_key(key)
+
+    async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
+        """As `KeyStore.replace_data_key`."""
+        return self._store.replace_data_key(key, old_key_id)

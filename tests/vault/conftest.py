@@ -1,0 +1,70 @@
+"""Worlds for the vault's tests: both colours, both stores; and the invariants that hold after every test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.canaries import assert_absent_from_files
+from support.world import World, open_world
+
+from socialvault.sandbox import Sandbox
+
+COMBINATIONS = [(colour, kind) for colour in ("sync", "async") for kind in ("memory", "sqlite")]
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
+    running_sandbox.reset()
+    return running_sandbox
+
+
+@pytest.fixture(params=COMBINATIONS, ids=lambda pair: "-".join(pair))
+async def world(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[World]:
+    caplog.set_level("DEBUG")
+    colour, kind = request.param
+    async with open_world(sandbox, colour, kind, tmp_path) as opened:
+        yield opened
+        await assert_invariants(opened, caplog)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def async_world(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[World]:
+    """For what only happens on event loops: cancellation, several loops."""
+    caplog.set_level("DEBUG")
+    async with open_world(sandbox, "async", request.param, tmp_path) as opened:
+        yield opened
+        await assert_invariants(opened, caplog)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def sync_world(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> AsyncIterator[World]:
+    """For what only happens to blocking callers."""
+    caplog.set_level("DEBUG")
+    async with open_world(sandbox, "sync", request.param, tmp_path) as opened:
+        yield opened
+        await assert_invariants(opened, caplog)
+
+
+async def assert_invariants(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """I1 and I5: no secret in any file, log record or event; no code exchanged twice."""
+    secrets = world.sandbox.issued_tokens()
+    assert_absent_from_files(secrets, world.directory)
+    text = "\n".join([*(record.getMessage() for record in caplog.records), *map(repr, world.events)])
+    leaked: list[Any] = [secret[:12] for secret in secrets if secret in text]
+    assert not leaked, f"secrets in logs or events: {leaked}"
+    assert world.sandbox.log.count(outcome="code_reused") == 0

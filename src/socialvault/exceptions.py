@@ -44,15 +44,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 Action = Literal["retry", "reauthorize", "fix_configuration", "report"]
+
+E = TypeVar("E", bound="SocialVaultError")
 
 
 class SocialVaultError(Exception):
     """The root of everything this library raises on purpose."""
 
     action: ClassVar[Action] = "report"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Cross a process boundary whole: plain pickling can't give ``__init__`` its keyword-only arguments."""
+        return _unpickled, (type(self), *self.args), self.__dict__
+
+
+def _unpickled(cls: type[E], *args: object) -> E:
+    return cls.__new__(cls, *args)
 
 
 class ConfigurationError(SocialVaultError):

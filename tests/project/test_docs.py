@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -96,6 +97,26 @@ def test_readmes_table_of_errors_agrees_with_the_classes() -> None:
 def test_every_error_that_a_page_names_exists(page: Path) -> None:
     names = set(re.findall(r"`(\w+Error)`", page.read_text("utf-8")))
     assert {name for name in names if not hasattr(exceptions, name)} == set()
+
+
+def test_the_command_line_page_names_every_command_and_every_exit_code() -> None:
+    from typer.main import get_command
+
+    from socialvault.cli.app import app
+    from socialvault.cli.failures import EXIT_CODES
+
+    def commands(group: Any, prefix: str) -> list[str]:
+        found = []
+        for name, command in group.commands.items():
+            deeper = hasattr(command, "commands")
+            found += commands(command, f"{prefix} {name}") if deeper else [f"{prefix} {name}"]
+        return found
+
+    page = (ROOT / "docs/cli.md").read_text("utf-8")
+    told = re.findall(r"^\| `(socialvault [a-z ]+?)(?: ID)?` \|", page, re.MULTILINE)
+    assert sorted(told) == sorted(commands(get_command(app), "socialvault"))
+    codes = {action: int(code) for code, action in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)}
+    assert codes == EXIT_CODES
 
 
 def test_the_shown_test_passes(tmp_path: Path) -> None:

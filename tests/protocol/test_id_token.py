@@ -5,6 +5,7 @@ import hmac
 import json
 import math
 import time
+import warnings
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import replace
 from datetime import timedelta
@@ -464,9 +465,9 @@ def test_a_strangers_broken_keys_never_crash_and_never_verify(check, claims, ec,
     for changes in ({"e": "AQ"}, {"e": "AA"}, {"e": ""}, {"n": ""}, {"n": "AQAB"}, {"n": modulus["n"][:-4]},
                     {"n": "A" * 342},
                     {"n": "_" * 200_000}, {"e": "_" * 200}, {"e": modulus["n"]}, {"n": 7}):  # fmt: skip
-        started = time.perf_counter()
+        started = time.thread_time()
         refused(check, token, [{**modulus, **changes}], rules=rules, match="signature")
-        assert time.perf_counter() - started < 0.2
+        assert time.thread_time() - started < 0.2
 
 
 @pytest.mark.filterwarnings("ignore:Key size")
@@ -477,6 +478,15 @@ def test_an_rsa_key_that_is_too_short_verifies_nothing_even_when_it_is_padded(ch
     padded = b64(bytes(128) + urlsafe_b64decode(key["n"] + "="))
     for modulus in (key["n"], padded):
         refused(check, sign(short, claims(), alg="RS256"), [{**key, "n": modulus}], rules=rules, match="signature")
+
+
+def test_a_short_key_of_a_stranger_raises_no_warning_here(check, claims, rsa):
+    rules = replace(RULES, algorithms=("RS256",))
+    short = public(rsa, n=b64(b"\xff" * 128))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        refused(check, sign(rsa, claims(), alg="RS256"), [short], rules=rules, match="signature")
+    assert seen == []
 
 
 def rs256_by_hand(claims, factors: list[tuple[int, int]], exponent: int) -> Secret[str]:
@@ -641,10 +651,10 @@ def mutilate(token: str):
 @pytest.mark.parametrize("name", mutilate("a.b.c"))
 def test_r_09_a_mutilated_token_is_refused_quickly_and_before_any_key_is_fetched(claims, ec, now, name):
     token = Secret(mutilate(sign(ec, claims()).reveal())[name])
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(MalformedResponseError):
         next(validate(token, RULES, nonce=NONCE, access_token=ACCESS, obtained_at=now))
-    assert time.perf_counter() - started < 0.1
+    assert time.thread_time() - started < 0.1
 
 
 @pytest.mark.parametrize(

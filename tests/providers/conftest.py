@@ -78,9 +78,7 @@ def drive() -> Callable[..., Any]:
     """Run an exchange against prepared answers, in order; `requests` collects what it sent."""
 
     def run(
-        exchange: Exchange[Any],
-        *answers: HttpResponse | Exception,
-        requests: list[HttpRequest] | None = None,
+        exchange: Exchange[Any], *answers: HttpResponse | Exception, requests: list[HttpRequest] | None = None
     ) -> Any:
         sent = [] if requests is None else requests
         pending = iter(answers)
@@ -161,6 +159,12 @@ CORP_METADATA = {
     "revocation_endpoint": "https://id.corp.example/revoke",
 }
 
+#: Who signs ID tokens, by token endpoint.
+ISSUERS = {
+    "https://www.linkedin.com/oauth/v2/accessToken": "https://www.linkedin.com/oauth",
+    "https://id.corp.example/token": "https://id.corp.example",
+}
+
 
 @pytest.fixture
 def metadata() -> dict[str, Any]:
@@ -178,7 +182,7 @@ class FakeServer:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         place = request.url.partition("?")[0]
         if request.method == "POST":
-            return _answer(self._token(dict(parse_qsl(request.body.decode()))))
+            return _answer(self._token(place, dict(parse_qsl(request.body.decode()))))
         if place.endswith("/.well-known/openid-configuration"):
             return _answer(CORP_METADATA)
         if place.endswith(("/jwks", "/keys")):
@@ -189,15 +193,13 @@ class FakeServer:
         subject = self._subject(bearer)
         return _answer({"sub": subject, "id": subject, "name": f"name of {subject}", "data": {"id": subject}})
 
-    def _token(self, form: dict[str, str]) -> dict[str, Any]:
+    def _token(self, url: str, form: dict[str, str]) -> dict[str, Any]:
         if form["grant_type"] == "authorization_code":
             account = form["code"]
-            issuer = "https://www.linkedin.com/oauth" if "linkedin" in account else "https://id.corp.example"
-            claims = {"iss": issuer, "sub": account, "nonce": f"nonce-{account}"}
-            return {
-                "access_token": f"at.{account}", "refresh_token": f"rt.{account}", "expires_in": 3600,
-                "id_token": self._signer.sign(**claims),
-            }  # fmt: skip
+            answer = {"access_token": f"at.{account}", "refresh_token": f"rt.{account}", "expires_in": 3600}
+            if issuer := ISSUERS.get(url):
+                answer["id_token"] = self._signer.sign(iss=issuer, sub=account, nonce=f"nonce-{account}")
+            return answer
         presented = form.get("refresh_token") or form["fb_exchange_token"]
         renewed = {"access_token": f"at2.{self._subject(presented)}", "expires_in": 3600}
         return {**renewed, **self.refreshed}
@@ -275,7 +277,7 @@ def frames_of_the_library() -> Callable[[BaseException], str]:
             parts += [str(error), repr(error), repr(error.args), repr(vars(error))]
             frame = error.__traceback__
             while frame is not None:
-                if "/socialvault/" in frame.tb_frame.f_code.co_filename:
+                if frame.tb_frame.f_globals["__name__"].startswith("socialvault."):
                     parts.append(repr(frame.tb_frame.f_locals))
                 frame = frame.tb_next
             waiting += [error.__cause__, error.__context__]

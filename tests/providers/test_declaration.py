@@ -12,11 +12,7 @@ from socialvault.model.secret import Secret
 from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, Provider, X
 from socialvault.providers.base import ProviderOptions, host_of
 
-GOOD = {
-    "slug": "good",
-    "authorize_url": "https://good.example/authorize",
-    "token_url": "https://good.example/token",
-}
+GOOD = {"slug": "good", "authorize_url": "https://good.example/authorize", "token_url": "https://good.example/token"}
 
 BAD_DECLARATIONS = {
     "http_endpoint": ({"token_url": "http://good.example/token"}, "token_url must be https"),
@@ -291,9 +287,15 @@ def test_plain_http_is_signed_on_loopback_by_an_instance_that_asked_for_it(make,
 
 @pytest.mark.parametrize(
     ("url", "host"),
-    [("https://A.example/x", "a.example"), ("http://a.example:80", "a.example"), ("http://a.example:443", "a.example:443"),
-     ("https://a.example:", "a.example"), ("nonsense", ""), ("https://a b/", "")],
-)  # fmt: skip
+    [
+        ("https://A.example/x", "a.example"),
+        ("http://a.example:80", "a.example"),
+        ("http://a.example:443", "a.example:443"),
+        ("https://a.example:", "a.example"),
+        ("nonsense", ""),
+        ("https://a b/", ""),
+    ],
+)
 def test_hosts_are_named_as_api_hosts_names_them(url, host):
     assert host_of(url) == host
 

@@ -76,7 +76,7 @@ OWN = {
             503, {"error": "invalid_request"}, {}, ProviderUnavailableError, "invalid_request",
         ),
         "problem_json": (
-            403, {"title": "Forbidden", "status": 403}, {"content_type": "application/problem+json"}, ProviderError, None,
+            403, {"title": "Forbidden"}, {"content_type": "application/problem+json"}, ProviderError, None,
         ),
     },
     "linkedin": {
@@ -142,7 +142,14 @@ def test_every_provider_is_held_against_forty_answers_or_nearly():
 
 @pytest.mark.parametrize(
     ("subcode", "reason"),
-    [(458, "app_removed"), (460, "password_changed"), (463, "expired"), (467, "invalid"), (999, "invalid"), (None, "invalid")],
+    [
+        (458, "app_removed"),
+        (460, "password_changed"),
+        (463, "expired"),
+        (467, "invalid"),
+        (999, "invalid"),
+        (None, "invalid"),
+    ],
 )
 def test_row_32_facebook_says_why_a_token_is_dead(make, drive, answer, tokens, subcode, reason):
     provider = make("facebook")

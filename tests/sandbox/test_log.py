@@ -3,6 +3,7 @@
 import threading
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from socialvault.exceptions import ConfigurationError
@@ -91,3 +92,14 @@ def test_reading_while_writing_breaks_nothing(x, sandbox):
     reader.join()
     assert seen
     assert sandbox.log.count(endpoint="userinfo") == 20
+
+
+def test_a_request_is_worked_on_while_nobody_reads(x, sandbox):
+    token = x.connect()["access_token"]
+    with sandbox._world.lock, httpx.Client(timeout=0.15, trust_env=False) as impatient:
+        x.http, patient = impatient, x.http
+        with pytest.raises(httpx.ReadTimeout):
+            x.get("/2/users/me", token)
+        assert sandbox.log.count(endpoint="userinfo") == 0
+    assert patient.get(sandbox.base_url).status_code == 200
+    assert sandbox.log.count(endpoint="userinfo") == 1

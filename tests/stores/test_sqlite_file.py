@@ -15,7 +15,16 @@ import pytest
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
 from socialvault.model.connection import Status
-from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, status_write, token_write, wrapped_key
+from socialvault.sandbox.contracts.rows import (
+    OWNER,
+    TENANT,
+    connection,
+    flow,
+    status_write,
+    token_write,
+    vault,
+    wrapped_key,
+)
 from socialvault.stores.sqlite import SQLiteStore, schema
 
 InChildren = Callable[[int, Callable[[int], Any]], list[Any]]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import re
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote_plus
+
+
+_BELOW = re.compile(r"/(?:socialvault|httpx|httpcore|h11|joserfc|cryptography|tenacity)/[^/]*(?:/|[.]py)")
 
 
 def spellings(secret: str) -> Iterator[bytes]:
@@ -45,7 +49,10 @@ def whole_story(problem: BaseException) -> str:
             return
         seen.add(id(error))
         parts.extend([str(error), repr(error), repr(error.args), repr(getattr(error, "__dict__", {}))])
-        parts.extend(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        report = traceback.TracebackException.from_exception(error, capture_locals=True)
+        for frame in report.stack:  # the library's frames and those below; a caller's own are the caller's
+            if _BELOW.search(frame.filename):
+                parts.append(f"{frame.name} {frame.locals}")
         visit(error.__cause__)
         visit(error.__context__)
 

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import gc
 import os
+import socket
 import threading
+import time
 import warnings
 
 import pytest
@@ -65,6 +68,68 @@ async def test_a_slow_api_keeps_no_token_from_being_refreshed(serve, respond, cl
     await transport.aclose()
 
 
+def test_connections_to_many_hosts_stay_within_the_bound(serve, drive, respond):
+    servers = [serve(respond()) for _ in range(5)]
+    driver = drive(max_connections=2)
+    for server in servers * 2:
+        assert driver.send(get(server.url())).status == 200
+        [lane] = driver.transport._lanes.values()
+        assert len(lane.shelf._idle) <= 2
+    assert [server.accepted for server in servers] == [2] * 5
+
+
+def test_the_connection_used_last_is_used_next(serve, respond, clock):
+    meeting = threading.Barrier(3)
+    server = serve(lambda sock, _: (meeting.wait(5), sock.sendall(respond())))
+    transport = HttpxTransport(clock=clock, settings=TransportSettings(idle_timeout=dt.timedelta(milliseconds=100)))
+    in_threads(3, lambda _: transport.send(get(server.url())))
+    assert server.accepted == 3
+    server.handler = lambda sock, _: sock.sendall(respond())
+    for _ in range(5):
+        transport.send(get(server.url()))
+        time.sleep(0.03)
+    [lane] = transport._lanes.values()
+    assert len(lane.shelf._idle) == 1  # the two others have expired meanwhile
+    transport.close()
+    assert server.accepted == 3
+
+
+def test_a_connection_that_the_server_has_closed_is_not_used(serve, drive, respond):
+    def answer_and_close(sock, _):
+        sock.sendall(respond())
+        raise ConnectionError
+
+    servers = [serve(answer_and_close), serve(respond())]
+    driver = drive()
+    for server in (servers[1], servers[0]):  # so that it is not the longest unused one
+        driver.send(get(server.url()))
+    time.sleep(0.02)
+    assert driver.send(get(servers[0].url())).status == 200
+    assert servers[0].accepted == 2
+
+
+def test_closing_ends_what_is_in_flight(serve, clock):
+    silent = serve(lambda sock, _: silent.hold())
+    transport = HttpxTransport(clock=clock)
+    outcomes: list[bool] = []
+
+    def send(_: int) -> None:
+        with pytest.raises(TransportError) as caught:
+            transport.send(get(silent.url()))
+        outcomes.append(caught.value.request_sent)
+
+    thread = threading.Thread(target=in_threads, args=(1, send))
+    thread.start()
+    while not silent.received:
+        time.sleep(0.001)
+    [lane] = transport._lanes.values()
+    transport.close()
+    silent.stop()
+    thread.join()
+    assert outcomes == [True]
+    assert lane.shelf.clear() == []
+
+
 # --- cancellation ---------------------------------------------------------------------------------
 
 
@@ -81,6 +146,21 @@ async def test_a_cancelled_request_stays_cancelled_and_gives_its_connection_back
         assert caught.value.args in (("why",), ())
     assert (await transport.send(get(server.url()))).status == 200
     await transport.aclose()
+
+
+@pytest.mark.parametrize("delay_seconds", [0, 0.001, 0.02])
+async def test_a_request_that_is_cancelled_in_the_handshake_leaves_nothing_open(certificate, clock, delay_seconds):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = AsyncHttpxTransport(clock=clock, settings=TransportSettings(verify=certificate.client))
+        task = asyncio.create_task(transport.send(get(f"https://127.0.0.1:{listener.getsockname()[1]}/")))
+        await asyncio.sleep(delay_seconds)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await transport.aclose()
+        del task
+        await asyncio.sleep(0)
+        gc.collect()  # a socket that is still open warns here, and a warning is an error
 
 
 async def test_an_outer_timeout_is_told_from_the_transport_s_own(serve, clock):
@@ -261,8 +341,6 @@ def test_a_closed_transport_leaves_the_parent_s_connections_to_the_parent(serve,
 
 
 def test_a_deadline_that_has_passed_sends_nothing(serve, respond, clock):
-    import datetime as dt  # noqa: PLC0415
-
     server = serve(respond())
     transport = HttpxTransport(clock=clock, settings=TransportSettings(total_deadline=dt.timedelta(microseconds=1)))
     with pytest.raises(TransportError) as caught:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from socialvault.crypto.keyring import Keyring
 from socialvault.exceptions import ConfigurationError
@@ -17,12 +17,12 @@ from socialvault.ports.runtime import Runtime
 from socialvault.ports.store import AsyncStore
 from socialvault.ports.transport import AsyncTransport
 from socialvault.providers.base import Provider
+from socialvault.vault.admin import Operations
 from socialvault.vault.connections import Connections
 from socialvault.vault.conversation import Conversations
 from socialvault.vault.core import Core, Observer
 from socialvault.vault.flows import Flows
 from socialvault.vault.grants import Grants
-from socialvault.vault.admin import Operations
 from socialvault.vault.revocation import Revocation
 from socialvault.vault.settings import Providers, Settings, SharedAccounts
 from socialvault.vault.sub_accounts import SubAccounts

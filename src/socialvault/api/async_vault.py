@@ -22,7 +22,9 @@ from socialvault.ports.transport import AsyncTransport
 from socialvault.providers.base import Provider
 from socialvault.runtimes.asyncio import AsyncioRuntime
 from socialvault.vault.blocking import BlockingKeyService
+from socialvault.vault.connections import wrapped
 from socialvault.vault.core import Observer
+from socialvault.vault.flows import receive
 from socialvault.vault.health import Health, check_health
 from socialvault.vault.settings import SharedAccounts
 
@@ -162,7 +164,9 @@ class AsyncVault:
             TransportError: the provider could not be reached.
             TokenAtRiskError: the provider answered, and the store could not keep it.
         """
-        return await self._cases.flows.complete(params, slug=provider, owner=owner, tenant=tenant, cookies=cookies)
+        delivery = receive(params, cookies)
+        del params, cookies  # this frame may raise, and a traceback shows its locals
+        return await self._cases.flows.complete(delivery, slug=provider, owner=owner, tenant=tenant)
 
     async def token(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
         """Return a valid access token, renewed if it is due. A renewed one is stored before you see it.
@@ -267,12 +271,14 @@ class AsyncVault:
             AlreadyConnectedError: another owner has this account; nothing was written.
             ProviderError, TransportError: the provider did not say whose tokens they are.
         """
+        access, refresh = wrapped(access_token), wrapped(refresh_token)
+        del access_token, refresh_token  # this frame may raise, and a traceback shows its locals
         return await self._cases.connections.import_tokens(
             provider,
             owner=owner,
             tenant=tenant,
-            access_token=access_token,
-            refresh_token=refresh_token,
+            access_token=access,
+            refresh_token=refresh,
             expires_at=expires_at,
             scopes=scopes,
             subject=subject,

@@ -23,7 +23,9 @@ from socialvault.ports.transport import Transport
 from socialvault.providers.base import Provider
 from socialvault.runtimes.threads import ThreadRuntime, run
 from socialvault.vault.blocking import BlockingKeyService, BlockingStore, BlockingTransport
+from socialvault.vault.connections import wrapped
 from socialvault.vault.core import Observer
+from socialvault.vault.flows import receive
 from socialvault.vault.health import Health, check_health
 from socialvault.vault.settings import SharedAccounts
 
@@ -165,7 +167,9 @@ class Vault:
             TransportError: the provider could not be reached.
             TokenAtRiskError: the provider answered, and the store could not keep it.
         """
-        return run(self._cases.flows.complete(params, slug=provider, owner=owner, tenant=tenant, cookies=cookies))
+        delivery = receive(params, cookies)
+        del params, cookies  # this frame may raise, and a traceback shows its locals
+        return run(self._cases.flows.complete(delivery, slug=provider, owner=owner, tenant=tenant))
 
     def token(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
         """Return a valid access token, renewed if it is due. A renewed one is stored before you see it.
@@ -270,17 +274,19 @@ class Vault:
             AlreadyConnectedError: another owner has this account; nothing was written.
             ProviderError, TransportError: the provider did not say whose tokens they are.
         """
+        access, refresh = wrapped(access_token), wrapped(refresh_token)
+        del access_token, refresh_token  # this frame may raise, and a traceback shows its locals
         return run(
             self._cases.connections.import_tokens(
-                provider,
-                owner=owner,
-                tenant=tenant,
-                access_token=access_token,
-                refresh_token=refresh_token,
-                expires_at=expires_at,
-                scopes=scopes,
-                subject=subject,
-            )
+            provider,
+            owner=owner,
+            tenant=tenant,
+            access_token=access,
+            refresh_token=refresh,
+            expires_at=expires_at,
+            scopes=scopes,
+            subject=subject,
+        )
         )
 
     def health(self) -> Health:

@@ -11,13 +11,14 @@ from socialvault.providers.registry import CatalogueEntry, catalogue, provider_c
 
 _NOTE = "emulated in the sandbox, not checked live"
 _HEADINGS = ("slug", "name", "renewal", "revocation", "PKCE", "sub-accounts", "note")
+_NAMES = ("slug", "name", "renewal", "revocation", "pkce", "sub_accounts", "note")
 
 
 def providers(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the providers that have a class of their own; OAuth2 and OpenIDConnect take any other."""
     rows = [_row(entry) for entry in catalogue()]
     if as_json:
-        print_json([dict(zip((heading.lower().replace("-", "_") for heading in _HEADINGS), row, strict=True)) for row in rows])
+        print_json([dict(zip(_NAMES, row, strict=True)) for row in rows])
     else:
         print_table(_HEADINGS, rows)
 

@@ -58,11 +58,16 @@ class OpenVault:
         """Its collaborators, for `doctor`."""
         return self._vault._cases.core
 
-    def settle(self, outcome: T | Coroutine[Any, Any, T]) -> T:
-        """Return an outcome, awaited where it has to be."""
-        if isinstance(outcome, Coroutine):
-            return self._runner.run(outcome)
-        return outcome
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine to its end."""
+        return self._runner.run(work)
+
+    def _settled(self, outcome: T | Coroutine[Any, Any, T]) -> T:
+        """Return an outcome, awaited where the vault is asynchronous."""
+        if not isinstance(outcome, Coroutine):
+            return outcome
+        awaited: T = self._runner.run(outcome)
+        return awaited
 
     def find(
         self,
@@ -75,7 +80,7 @@ class OpenVault:
         limit: int,
     ) -> Sequence[Connection]:
         """As ``Vault.admin.find``."""
-        found: Sequence[Connection] = self.settle(
+        found: Sequence[Connection] = self._settled(
             self._vault.admin.find(
                 tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
             )
@@ -84,21 +89,24 @@ class OpenVault:
 
     def connection(self, connection_id: str, owner: str, tenant: str) -> Connection:
         """As ``Vault.connection``."""
-        found: Connection = self.settle(self._vault.connection(connection_id, owner=owner, tenant=tenant))
+        found: Connection = self._settled(self._vault.connection(connection_id, owner=owner, tenant=tenant))
         return found
 
     def refresh(self, connection_id: str, owner: str, tenant: str) -> None:
         """As ``Vault.admin.refresh``."""
-        self.settle(self._vault.admin.refresh(connection_id, owner=owner, tenant=tenant))
+        self._settled(self._vault.admin.refresh(connection_id, owner=owner, tenant=tenant))
 
     def revoke(self, connection_id: str, owner: str, tenant: str) -> Receipt:
         """As ``Vault.admin.revoke``."""
-        receipt: Receipt = self.settle(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
+        receipt: Receipt = self._settled(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
         return receipt
 
     def close(self) -> None:
         """Close it."""
-        self.settle(self._vault.close() if isinstance(self._vault, Vault) else self._vault.aclose())
+        if isinstance(self._vault, Vault):
+            self._vault.close()
+        else:
+            self.run(self._vault.aclose())
         self._runner.close()
 
 
@@ -110,7 +118,7 @@ def opened(vault: str | None, store: str | None, keys_env: str) -> Iterator[Open
         ConfigurationError: they name none, or what they name is not there.
     """
     if vault is None and store is None:
-        raise ConfigurationError("which vault? give --vault MODULE:ATTRIBUTE, or --store URL and keys in the environment")
+        raise ConfigurationError("which vault? give --vault MODULE:ATTRIBUTE, or --store URL")
     with application_vault(vault) if vault is not None else stored_vault(store or "", keys_env) as found:
         yield found
 
@@ -182,7 +190,7 @@ def _import(name: str) -> ModuleType:
         return import_module(name)
     except SocialVaultError:
         raise
-    except Exception as problem:
+    except Exception as problem:  # noqa: BLE001  # a module may raise anything
         kind = type(problem).__name__
         last = traceback.extract_tb(problem.__traceback__)[-1]
     raise ConfigurationError(f"{name} can't be imported: {kind} at {last.filename}:{last.lineno}")

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 _PIPE_WIDTH = 160
+#: Words that stand for a verdict wherever they fill a cell.
+_STYLES = {"yes": "green", "NO": "bold red", "ok": "green", "warn": "yellow", "wrong": "bold red"}
 
 
 def shown(text: str) -> str:
@@ -28,11 +30,11 @@ def console() -> Console:
     return Console(width=_PIPE_WIDTH if piped else None, highlight=False)
 
 
-def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """Print rows of plain text as a table."""
-    table = Table(*headings, title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+def print_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of plain text as a table; nothing in a cell is markup."""
+    table = Table(*headings, box=box.SIMPLE_HEAD)
     for row in rows:
-        table.add_row(*(Text(shown(cell), overflow="fold") for cell in row))
+        table.add_row(*(Text(shown(cell), style=_STYLES.get(cell, ""), overflow="fold") for cell in row))
     console().print(table)
 
 

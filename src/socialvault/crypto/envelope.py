@@ -40,7 +40,6 @@ _KEY_ID_LABEL = b"socialvault/v1/key-id"
 _LENGTH = Struct(">I")
 _TAIL = Struct(">IQIH")  # length and generation, length and schema version
 _KEPT_TAILS = 4096
-_TAILS = tuple(_TAIL.pack(8, generation, 2, SCHEMA) for generation in range(_KEPT_TAILS))
 _KEPT_BINDINGS = 64
 
 
@@ -57,6 +56,14 @@ def part(data: bytes) -> bytes:
 def text(value: str) -> bytes:
     """Encode a text part; lone surrogates keep their bytes, so that any str can be told from any other."""
     return value.encode("utf-8", "surrogatepass")
+
+
+def _tail(generation: int) -> bytes:
+    # Modulo, so that a damaged generation is refused as any other and not by `struct`.
+    return _TAIL.pack(8, generation % 2**64, 2, SCHEMA)
+
+
+_TAILS = tuple(map(_tail, range(_KEPT_TAILS)))
 
 
 def parse_key_id(envelope: bytes) -> bytes:
@@ -108,7 +115,7 @@ class Sealer:
         """
         nonce = urandom(12)
         bound = self._bound.get((provider, issuer, len(item))) or self._bind(provider, issuer, len(item))
-        tail = _TAILS[generation] if generation < _KEPT_TAILS else _TAIL.pack(8, generation, 2, SCHEMA)
+        tail = _TAILS[generation] if 0 <= generation < _KEPT_TAILS else _tail(generation)
         return self.header + nonce + self._encrypt(nonce, plaintext, bound + item + tail)
 
     def open(self, envelope: bytes, provider: str, issuer: str, item: bytes, generation: int) -> bytes:
@@ -123,7 +130,7 @@ class Sealer:
             parse_key_id(envelope)
             raise KeyNotFoundError("the record was sealed under another key")
         bound = self._bound.get((provider, issuer, len(item))) or self._bind(provider, issuer, len(item))
-        tail = _TAILS[generation] if generation < _KEPT_TAILS else _TAIL.pack(8, generation, 2, SCHEMA)
+        tail = _TAILS[generation] if 0 <= generation < _KEPT_TAILS else _tail(generation)
         try:
             return self._decrypt(envelope[HEADER_BYTES:NONCE_END], envelope[NONCE_END:], bound + item + tail)
         except InvalidTag:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hmac
+from collections import OrderedDict
 from os import urandom
-from typing import Final
+from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id
+from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id, text
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
 from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+from socialvault.model.secret import Secret
 from socialvault.ports.clock import Clock
 from socialvault.ports.key_service import AsyncKeyService
 from socialvault.ports.key_store import AsyncKeyStore
@@ -17,6 +20,9 @@ from socialvault.ports.key_store import AsyncKeyStore
 DAY_SECONDS = 86_400.0
 
 _CANARY: Final = b"socialvault canary"
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Keyring:
@@ -48,8 +54,8 @@ class Keyring:
         self._vault_id = b""
         self._vault_keys: dict[str, AESGCM] = {}
         self._primary_vault_key = ""
-        self._sealers: dict[tuple[bytes, str, str], tuple[Sealer, float]] = {}
-        self._primaries: dict[tuple[str, str], tuple[AESGCM, bytes, float]] = {}
+        self._sealers: OrderedDict[tuple[bytes, str, str], tuple[Sealer, float]] = OrderedDict()
+        self._primaries: OrderedDict[tuple[str, str], tuple[AESGCM, bytes, float]] = OrderedDict()
 
     @property
     def opened(self) -> bool:
@@ -77,16 +83,16 @@ class Keyring:
         vault_keys = await self._store.vault_keys()
         loaded = {key.key_id: await self._unwrap_vault_key(row.vault_id, key) for key in vault_keys}
         self._check_canary(row, loaded)
-        self._vault_id, self._vault_keys = row.vault_id, loaded
-        self._primary_vault_key = next((key.key_id for key in vault_keys if key.state == "primary"), "")
-        if not self._primary_vault_key:
+        primary = next((key.key_id for key in vault_keys if key.state == "primary"), "")
+        if not primary:
             raise KeyNotFoundError("the store holds no primary vault key")
+        self._vault_id, self._vault_keys, self._primary_vault_key = row.vault_id, loaded, primary
 
     async def _create(self) -> None:
-        vault_id, key = urandom(16), urandom(KEY_BYTES)
-        key_id = key_id_of(key)
-        wrapped = await self._service.wrap(key, KeyContext(vault_id, "vault-key", "", key_id.hex()))
-        canary = Sealer(AESGCM(key), key_id, vault_id, "canary", "", "").seal(_CANARY, "", "", b"", 0)
+        vault_id, key = urandom(16), Secret(urandom(KEY_BYTES))  # wrapped, since service and store may raise
+        key_id = key_id_of(key.reveal())
+        wrapped = await self._service.wrap(key.reveal(), KeyContext(vault_id, "vault-key", "", key_id.hex()))
+        canary = Sealer(AESGCM(key.reveal()), key_id, vault_id, "canary", "", "").seal(_CANARY, "", "", b"", 0)
         now = self._clock.now_seconds()
         await self._store.create_vault(
             VaultRow(vault_id, canary, now),
@@ -99,8 +105,8 @@ class Keyring:
                 f"this database was sealed under key {row.wrapped_by[:12]}…, and the keyring holds "
                 f"{', '.join(key_id[:12] + '…' for key_id in self._service.key_ids)}"
             )
-        key = await self._service.unwrap(row.wrapped, KeyContext(vault_id, "vault-key", row.tenant, row.key_id))
-        return _committed(key, row.key_id)
+        context = KeyContext(vault_id, "vault-key", row.tenant, row.key_id)
+        return _committed(await self._service.unwrap(row.wrapped, context), row.key_id)  # no local: it may raise
 
     def _check_canary(self, row: VaultRow, loaded: dict[str, AESGCM]) -> None:
         key_id = parse_key_id(row.canary)
@@ -135,66 +141,66 @@ class Keyring:
         row = await self._store.data_key(key_id.hex())
         if row is None:
             raise KeyNotFoundError(f"the record's key {key_id.hex()[:12]}… is not stored")
-        return self._remember(self._unwrap_data_key(row), key_id, tenant, owner)
+        until = self._clock.now_seconds() + self._cache_seconds
+        return self._remember(self._unwrap_data_key(row, tenant, owner), key_id, tenant, owner, until)
 
     async def for_sealing(self, tenant: str, owner: str) -> Sealer:
         """Return the sealer for new token records of this owner; its DEK is made at the first call."""
-        cipher, key_id = await self._primary(tenant, owner)
-        return self._remember(cipher, key_id, tenant, owner)
+        cipher, key_id, until = await self._primary(tenant, owner)
+        return self._remember(cipher, key_id, tenant, owner, until)
 
     async def for_flow(self, sealed: bytes | None, tenant: str, owner: str) -> Sealer:
         """Return the sealer for pending flows, under the vault's own DEK; `sealed` is what it must open, if any."""
         if sealed is None:
-            cipher, key_id = await self._primary("", "")
+            cipher, key_id, _ = await self._primary("", "")
         else:
             cipher, key_id = await self._own_data_key(parse_key_id(sealed))
         return Sealer(cipher, key_id, self._vault_id, "state", tenant, owner)
 
     async def _own_data_key(self, key_id: bytes) -> tuple[AESGCM, bytes]:
-        cipher, primary_id = await self._primary("", "")
+        cipher, primary_id, _ = await self._primary("", "")
         if key_id == primary_id:
             return cipher, key_id
         row = await self._store.data_key(key_id.hex())
         if row is None:
             raise KeyNotFoundError(f"the flow's key {key_id.hex()[:12]}… is not stored")
-        return self._unwrap_data_key(row), key_id
+        return self._unwrap_data_key(row, "", ""), key_id
 
-    def _remember(self, cipher: AESGCM, key_id: bytes, tenant: str, owner: str) -> Sealer:
+    def _remember(self, cipher: AESGCM, key_id: bytes, tenant: str, owner: str, until: float) -> Sealer:
         sealer = Sealer(cipher, key_id, self._vault_id, "token", tenant, owner)
-        while len(self._sealers) >= self._cache_size:
-            self._sealers.pop(next(iter(self._sealers)), None)
-        self._sealers[(key_id, tenant, owner)] = (sealer, self._clock.now_seconds() + self._cache_seconds)
+        _keep(self._sealers, self._cache_size, (key_id, tenant, owner), (sealer, until))
         return sealer
 
     # --- DEKs -----------------------------------------------------------------------------------
 
-    async def _primary(self, tenant: str, owner: str) -> tuple[AESGCM, bytes]:
+    async def _primary(self, tenant: str, owner: str) -> tuple[AESGCM, bytes, float]:
+        """Return the DEK for new records, its id, and until when it is used without asking the store again."""
         entry = self._primaries.get((tenant, owner))
         now = self._clock.now_seconds()
         if entry is not None and entry[2] >= now:
-            return entry[0], entry[1]
+            return entry
         row = await self._store.primary_data_key(tenant, owner)
         if row is None:
             row = await self._store.add_data_key(self._new_data_key(tenant, owner))
         elif row.created_at_seconds + self._cryptoperiod_seconds < now:
             await self._store.replace_data_key(self._new_data_key(tenant, owner), row.key_id)
             row = await self._store.primary_data_key(tenant, owner) or row
-        cipher, key_id = self._unwrap_data_key(row), bytes.fromhex(row.key_id)
-        while len(self._primaries) >= self._cache_size:
-            self._primaries.pop(next(iter(self._primaries)), None)
-        self._primaries[(tenant, owner)] = (cipher, key_id, now + self._cache_seconds)
-        return cipher, key_id
+        cipher = self._unwrap_data_key(row, tenant, owner)
+        entry = (cipher, bytes.fromhex(row.key_id), now + self._cache_seconds)
+        _keep(self._primaries, self._cache_size, (tenant, owner), entry)
+        return entry
 
     def _new_data_key(self, tenant: str, owner: str) -> WrappedKey:
-        key = urandom(KEY_BYTES)
-        key_id = key_id_of(key).hex()
         sealer = self._wrapping_sealer(self._primary_vault_key, tenant, owner)
+        key = urandom(KEY_BYTES)  # from here on nothing raises
+        key_id = key_id_of(key).hex()
         wrapped = sealer.seal(key, "", "", key_id.encode(), 0)
         now = self._clock.now_seconds()
         return WrappedKey(key_id, tenant, owner, wrapped, self._primary_vault_key, "primary", now)
 
-    def _unwrap_data_key(self, row: WrappedKey) -> AESGCM:
-        sealer = self._wrapping_sealer(row.wrapped_by, row.tenant, row.owner)
+    def _unwrap_data_key(self, row: WrappedKey, tenant: str, owner: str) -> AESGCM:
+        """Unwrap a DEK for the owner who asks, whomever the row names."""
+        sealer = self._wrapping_sealer(row.wrapped_by, tenant, owner)
         return _committed(sealer.open(row.wrapped, "", "", row.key_id.encode(), 0), row.key_id)
 
     def _wrapping_sealer(self, vault_key_id: str, tenant: str, owner: str) -> Sealer:
@@ -205,13 +211,21 @@ class Keyring:
         return Sealer(cipher, bytes.fromhex(vault_key_id), self._vault_id, purpose, tenant, owner)
 
 
+def _keep(cache: OrderedDict[K, V], size: int, key: K, value: V) -> None:
+    """Put `value` last in `cache`; the first ones leave when there are more than `size`."""
+    cache.pop(key, None)
+    cache[key] = value
+    while len(cache) > size:
+        cache.popitem(last=False)
+
+
 def _committed(key: bytes, key_id: str) -> AESGCM:
     """Return the cipher of a key that is the one its id commits to.
 
     Raises:
         WrongKeyError: it is another key.
     """
-    right = len(key) == KEY_BYTES and key_id_of(key).hex() == key_id
+    right = len(key) == KEY_BYTES and hmac.compare_digest(key_id_of(key).hex().encode(), text(key_id))
     cipher = AESGCM(key) if right else None
     del key
     if cipher is None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from struct import Struct
 from types import MappingProxyType
 
@@ -36,7 +36,7 @@ _BODY = _HEAD.size
 _UNKNOWN = -(2**63)
 _NEVER = 2**63 - 1
 _NEWER = "the record has a newer schema than this version knows"
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ZEROS = tuple(bytes(n) for n in range(BUCKET_BYTES))
 

@@ -9,11 +9,12 @@ import stat
 from collections.abc import Iterable
 from os import urandom
 from pathlib import Path
+from typing import cast
 from zlib import crc32
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from socialvault.crypto.envelope import KEY_BYTES, Sealer, key_id_of, parse_key_id
+from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import ConfigurationError, KeyNotFoundError
 from socialvault.model.keys import KeyContext
 from socialvault.model.secret import Secret
@@ -37,10 +38,11 @@ class LocalKeyring:
     """
 
     def __init__(self, keys: Iterable[str | Secret[str]]) -> None:
-        self._ciphers: dict[str, AESGCM] = {}
-        for position, text in enumerate(keys, start=1):
-            key_id, cipher = _parse(text if isinstance(text, Secret) else Secret(text), f"key {position}")
-            self._ciphers[key_id] = cipher
+        wrapped = [text if isinstance(text, Secret) else Secret(text) for text in keys]
+        del keys  # this frame may raise
+        self._ciphers: dict[str, AESGCM] = dict(
+            _parse(text, f"key {position}") for position, text in enumerate(wrapped, start=1)
+        )
         if not self._ciphers:
             raise ConfigurationError("the keyring holds no key; make one with: socialvault keygen")
         self._primary_id = next(iter(self._ciphers))
@@ -68,11 +70,12 @@ class LocalKeyring:
             ConfigurationError: the file can't be read, others may read it, or a key is malformed.
         """
         file = Path(path)
+        mode, lines = 0, None
         try:
             mode = file.stat().st_mode
             lines = [Secret(line.strip()) for line in file.read_text("ascii").splitlines()]
         except (OSError, UnicodeDecodeError):
-            lines = None
+            pass
         if lines is None:
             raise ConfigurationError(f"the key file {file} can't be read as text")
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -119,7 +122,9 @@ class LocalKeyring:
 
     def _sealer(self, key_id: str, context: KeyContext) -> Sealer:
         cipher = self._ciphers[key_id]
-        return Sealer(cipher, bytes.fromhex(key_id), context.vault_id, "vault-key", context.tenant, "")
+        return Sealer(
+            cipher, bytes.fromhex(key_id), context.vault_id, cast("Purpose", context.purpose), context.tenant, ""
+        )
 
     def __repr__(self) -> str:
         return f"LocalKeyring({', '.join(key_id[:12] for key_id in self._ciphers)})"

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Literal, NamedTuple
 
 from socialvault.model.scopes import Scopes
 from socialvault.model.secret import Secret
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """The stored life of a connection."""
 
     ACTIVE = "active"
     REAUTHORIZATION_REQUIRED = "reauthorization_required"
     REVOCATION_PENDING = "revocation_pending"
     REVOKED = "revoked"
-
-    __str__ = str.__str__
 
     @property
     def live(self) -> bool:

@@ -20,7 +20,8 @@ class LoginCookie:
     Attributes:
         name: derived from the state, so tabs never overwrite each other.
         value: random; not a token, but it must reach this browser alone.
-        attributes: ``max_age`` (seconds), ``path``, ``secure``, ``httponly``, ``samesite``, as web frameworks name them.
+        attributes: ``max_age`` (seconds), ``path``, ``secure``, ``httponly``, ``samesite``, as web frameworks
+            name them.
     """
 
     name: str

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+
 from socialvault.model.scopes import Scopes
 from socialvault.model.secret import Secret, Unexportable, fingerprint
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
@@ -19,13 +20,7 @@ class AccessToken(Unexportable):
     __slots__ = ("__connection_id", "__expires_us", "__generation", "__provider", "__scopes", "__value")
 
     def __init__(
-        self,
-        value: bytes,
-        scopes: bytes,
-        expires_us: int | None,
-        connection_id: str,
-        provider: str,
-        generation: int,
+        self, value: bytes, scopes: bytes, expires_us: int | None, connection_id: str, provider: str, generation: int
     ) -> None:
         self.__value = value
         self.__expires_us = expires_us

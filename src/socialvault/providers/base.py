@@ -150,7 +150,7 @@ class Provider:
     sub_account_kind: ClassVar[str] = ""
     required_urls: ClassVar[tuple[str, ...]] = ("authorize_url", "token_url")
 
-    client_id: str
+    client_id: str = ""
     scopes: tuple[str, ...]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -167,9 +167,9 @@ class Provider:
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame and those behind it may raise
-        self._override(dict(options))
         put = object.__setattr__
         put(self, "client_id", client_id)
+        self._override(dict(options))
         if client_secret is None and "client_auth" not in options:
             put(self, "client_auth", "none")
         put(self, "scopes", ordered(self.default_scopes if scopes is None else several(scopes, "scopes")))

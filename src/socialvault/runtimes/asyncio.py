@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Coroutine, Hashable
 from concurrent.futures import Future
+from copy import copy
 from typing import Any, TypeVar
 
+from socialvault.exceptions import SocialVaultError
 from socialvault.ports.runtime import Factory
 
 T = TypeVar("T")
 
 _LOOK_EVERY_SECONDS = 0.5
+
+_logger = logging.getLogger("socialvault")
 
 
 class _Abandoned(Exception):
@@ -33,16 +38,18 @@ class _Flight:
 
     async def wait(self) -> Any:
         """Wait for the outcome; notice when its loop is gone."""
-        while True:
-            waiter = asyncio.wrap_future(self.outcome)
-            try:
-                done, _ = await asyncio.wait({waiter}, timeout=_LOOK_EVERY_SECONDS)
-            finally:
-                waiter.cancel()  # of no effect once it is done
-            if done:
-                return waiter.result()
-            if self.loop.is_closed():
-                raise _Abandoned
+        waiter = asyncio.wrap_future(self.outcome)
+        waiter.add_done_callback(_hear_out)
+        try:
+            while not (await asyncio.wait({waiter}, timeout=_LOOK_EVERY_SECONDS))[0]:
+                if self.loop.is_closed():
+                    raise _Abandoned
+            problem = waiter.exception()
+            if isinstance(problem, SocialVaultError):  # a copy each: one for all would collect every caller's frames
+                raise copy(problem).with_traceback(problem.__traceback__) from problem.__cause__
+            return waiter.result()
+        finally:
+            waiter.cancel()  # of no effect once it is done
 
 
 class AsyncioRuntime:
@@ -57,7 +64,8 @@ class AsyncioRuntime:
             if alive is not None:
                 alive._reset()
 
-        os.register_at_fork(after_in_child=forked)
+        if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+            os.register_at_fork(after_in_child=forked)
 
     def _reset(self) -> None:
         """Begin with nothing in flight: at the start, and in a forked child, whose parent's loops are not here."""
@@ -68,11 +76,11 @@ class AsyncioRuntime:
     async def single_flight(self, key: Hashable, factory: Factory[T]) -> T:
         """See `Runtime.single_flight`. When the loop that leads is torn down, a waiter takes over."""
         while True:
+            mine = _Flight(asyncio.get_running_loop())
             with self._lock:
-                flight = self._flights.get(key)
-                if flight is None:
-                    flight = self._flights[key] = _Flight(asyncio.get_running_loop())
-                    self._hold(self._fly(key, flight, factory))
+                flight = self._flights.setdefault(key, mine)
+            if flight is mine:  # started outside the lock: an eager task runs at once, and may land
+                self._hold(self._fly(key, flight, factory))
             try:
                 result: T = await flight.wait()
             except _Abandoned:
@@ -83,12 +91,11 @@ class AsyncioRuntime:
     async def _fly(self, key: Hashable, flight: _Flight, factory: Factory[T]) -> None:
         try:
             result = await factory()
-        except asyncio.CancelledError:
-            self._land(key, flight)
-            flight.outcome.set_exception(_Abandoned())
-            raise
         except BaseException as problem:
             self._land(key, flight)
+            if _torn_down(problem):
+                flight.outcome.set_exception(_Abandoned())
+                raise
             flight.outcome.set_exception(problem)
         else:
             self._land(key, flight)
@@ -103,31 +110,21 @@ class AsyncioRuntime:
     async def guarded(
         self, factory: Factory[T], *, deadline_seconds: float, heartbeat: Factory[None] | None, every_seconds: float
     ) -> T:
-        """See `Runtime.guarded`."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + deadline_seconds
+        """See `Runtime.guarded`. Work and heartbeat are tasks of their own, until the work is done."""
         work = self._hold(factory())
-        while True:
-            left = until - loop.time()
-            done, _ = await asyncio.wait({work}, timeout=max(0.0, min(every_seconds, left)))
-            if done:
-                return work.result()
-            if left <= 0:
-                raise TimeoutError("the work goes on, but took longer than its deadline")
-            if heartbeat is not None:
-                await heartbeat()
+        if heartbeat is not None:
+            self._hold(_beat(heartbeat, work, every_seconds))
+        if not (await asyncio.wait({work}, timeout=deadline_seconds))[0]:
+            raise TimeoutError("the work goes on, but took longer than its deadline")
+        return work.result()
 
     def _hold(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that outlives its caller; a failure that nobody waits for any more is not news."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._let_go)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_hear_out)
         return task
-
-    def _let_go(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
 
     async def sleep(self, seconds: float) -> None:
         """See `Runtime.sleep`."""
@@ -136,6 +133,28 @@ class AsyncioRuntime:
     async def drain(self, timeout_seconds: float) -> None:
         """See `Runtime.drain`. Only the running loop's work can be waited for."""
         loop = asyncio.get_running_loop()
-        mine = {task for task in self._tasks if task.get_loop() is loop and task is not asyncio.current_task()}
+        held = list(self._tasks)  # at once: other loops' threads add and remove
+        mine = {task for task in held if task.get_loop() is loop and task is not asyncio.current_task()}
         if mine:
             await asyncio.wait(mine, timeout=timeout_seconds)
+
+
+def _hear_out(future: asyncio.Future[Any]) -> None:
+    """Take note of a failure that nobody may be waiting for any more, so that asyncio does not report it."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _torn_down(problem: BaseException) -> bool:
+    """Whether this task was told to stop; a cancellation that the work came up with itself is its outcome."""
+    task = asyncio.current_task()
+    return isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
+async def _beat(heartbeat: Factory[None], work: asyncio.Task[Any], every_seconds: float) -> None:
+    """Call `heartbeat` until `work` is done. One that fails decides over nothing; the next may succeed."""
+    while not (await asyncio.wait({work}, timeout=every_seconds))[0]:
+        try:
+            await heartbeat()
+        except Exception as problem:
+            _logger.warning("a heartbeat raised %s", type(problem).__name__)

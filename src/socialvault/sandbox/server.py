@@ -22,6 +22,7 @@ class _Protocol(H11Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         connected = cast(asyncio.Transport, transport)
         self.app_state = {**self.app_state, "transport": connected}
+        self.access_log = False  # it would show codes and states; the sandbox has a log of its own
         super().connection_made(connected)
 
 

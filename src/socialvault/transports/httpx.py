@@ -28,6 +28,7 @@ from socialvault.transports.deadline import Deadline, remaining
 from socialvault.transports.exchange import Call
 from socialvault.transports.network import AsyncCheckedNetwork, CheckedNetwork, Resolver, system_addresses
 from socialvault.transports.settings import TransportSettings
+from socialvault.transports.shelf import Shelf
 
 __all__ = ["AsyncHttpxTransport", "HttpxTransport", "TransportSettings"]
 
@@ -38,15 +39,17 @@ _DEFAULT_SETTINGS = TransportSettings()
 
 
 class _Lane(NamedTuple):
-    """A pool, and the slots that bound what is in flight: httpcore scans its whole queue for each request."""
+    """Connections for one kind of request: a pool for the application's, slots and a shelf for the vault's own."""
 
     pool: httpcore.ConnectionPool
     slots: threading.Semaphore
+    shelf: Shelf[httpcore.ConnectionInterface]
 
 
 class _AsyncLane(NamedTuple):
     pool: httpcore.AsyncConnectionPool
     slots: asyncio.Semaphore
+    shelf: Shelf[httpcore.AsyncConnectionInterface]
 
 
 class _LaneKey(NamedTuple):
@@ -105,7 +108,10 @@ class HttpxTransport:
         """Close every connection; a later call opens new ones."""
         for key in list(self._lanes):
             if key.pid == os.getpid():
-                self._lanes.pop(key).pool.close()
+                lane = self._lanes.pop(key)
+                lane.pool.close()
+                for connection in lane.shelf.clear():
+                    connection.close()
 
     def api_pool(self, *, untrusted_host: bool) -> httpcore.ConnectionPool:
         """Return the pool that clients for API calls share."""
@@ -125,17 +131,29 @@ class HttpxTransport:
         try:
             left = remaining(deadline, httpcore.PoolTimeout)
             connect = Deadline(min(left or 0, self.settings.connect_timeout.total_seconds()))
-            timeouts = {"pool": left, "connect": connect, "write": deadline, "read": deadline}
-            response = lane.pool.handle_request(call.wire_request(timeouts, call.watch))
+            timeouts = {"connect": connect, "write": deadline, "read": deadline}
+            self._converse(lane.shelf, call.wire_request(timeouts, call.watch), call)
+            return call.answer()
+        finally:
+            lane.slots.release()
+
+    def _converse(
+        self, shelf: Shelf[httpcore.ConnectionInterface], request: httpcore.Request, call: Call
+    ) -> None:
+        connection, dropped = shelf.take(request.url.origin)
+        try:
+            for unused in dropped:
+                unused.close()
+            response = connection.handle_request(request)
             try:
                 call.take_head(response)
                 for part in response.iter_stream():
                     call.take(part)
             finally:
                 response.close()
-            return call.answer()
         finally:
-            lane.slots.release()
+            if not shelf.give_back(connection):
+                connection.close()
 
     def _lane(self, use: Use, *, untrusted_host: bool) -> _Lane:
         # No lock: a fork would copy it in whatever state it is. Of two lanes made at once the first one stays.
@@ -146,7 +164,8 @@ class HttpxTransport:
         self._drop_inherited_lanes()
         network = CheckedNetwork(self._resolve, _network_policy(self.policy) if untrusted_host else None)
         pool = httpcore.ConnectionPool(network_backend=network, **_pool_options(self.settings))
-        return _Lane(pool, threading.Semaphore(self.settings.max_connections))
+        limit = self.settings.max_connections
+        return _Lane(pool, threading.Semaphore(limit), Shelf(pool.create_connection, limit))
 
     def _drop_inherited_lanes(self) -> None:
         """Close the child's copies of the parent's sockets, by which neither the parent nor its peers lose anything.
@@ -155,7 +174,8 @@ class HttpxTransport:
         """
         for key in list(self._lanes):
             if key.pid != os.getpid():
-                for connection in self._lanes.pop(key).pool.connections:
+                lane = self._lanes.pop(key)
+                for connection in (*lane.pool.connections, *lane.shelf.clear()):
                     connection.close()
 
 
@@ -193,7 +213,9 @@ class AsyncHttpxTransport:
         loop = asyncio.get_running_loop()
         for key in list(self._lanes):
             if key.loop is loop and key.pid == os.getpid():
-                await self._lanes.pop(key).pool.aclose()
+                lane = self._lanes.pop(key)
+                await lane.pool.aclose()
+                await _close_all(lane.shelf.clear())
 
     def api_pool(self, *, untrusted_host: bool) -> httpcore.AsyncConnectionPool:
         """Return the pool that clients for API calls share in the running loop."""
@@ -209,14 +231,26 @@ class AsyncHttpxTransport:
         lane = self._lane("provider", untrusted_host=call.untrusted_host)
         async with asyncio.timeout(self.settings.total_deadline.total_seconds()), lane.slots:
             connect = Deadline(self.settings.connect_timeout.total_seconds())
-            response = await lane.pool.handle_async_request(call.wire_request({"connect": connect}, call.watch_async))
+            await self._converse(lane.shelf, call.wire_request({"connect": connect}, call.watch_async), call)
+            return call.answer()
+
+    async def _converse(
+        self, shelf: Shelf[httpcore.AsyncConnectionInterface], request: httpcore.Request, call: Call
+    ) -> None:
+        connection, dropped = shelf.take(request.url.origin)
+        try:
+            if dropped:
+                await asyncio.shield(_close_all(dropped))
+            response = await connection.handle_async_request(request)
             try:
                 call.take_head(response)
                 async for part in response.aiter_stream():
                     call.take(part)
             finally:
                 await response.aclose()
-            return call.answer()
+        finally:
+            if not shelf.give_back(connection):
+                await asyncio.shield(_close_all([connection]))
 
     def _lane(self, use: Use, *, untrusted_host: bool) -> _AsyncLane:
         key = _AsyncLaneKey(os.getpid(), asyncio.get_running_loop(), use, untrusted_host)
@@ -226,7 +260,8 @@ class AsyncHttpxTransport:
         self._drop_dead_lanes()
         network = AsyncCheckedNetwork(self._resolve, _network_policy(self.policy) if untrusted_host else None)
         pool = httpcore.AsyncConnectionPool(network_backend=network, **_pool_options(self.settings))
-        return _AsyncLane(pool, asyncio.Semaphore(self.settings.max_connections))
+        limit = self.settings.max_connections
+        return _AsyncLane(pool, asyncio.Semaphore(limit), Shelf(pool.create_connection, limit))
 
     def _drop_dead_lanes(self) -> None:
         """Forget the connections of closed loops; set those that a fork copied aside.
@@ -238,6 +273,11 @@ class AsyncHttpxTransport:
                 self._inherited.append(self._lanes.pop(key))
             elif key.loop.is_closed():
                 self._lanes.pop(key, None)
+
+
+async def _close_all(connections: list[httpcore.AsyncConnectionInterface]) -> None:
+    for connection in connections:
+        await connection.aclose()
 
 
 class _PoolOptions(TypedDict):

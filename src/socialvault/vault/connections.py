@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,8 @@ from socialvault.providers.base import Provider
 from socialvault.vault.core import Core
 from socialvault.vault.grants import Grants
 from socialvault.vault.settings import check_owner
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class Connections:
@@ -52,8 +55,8 @@ class Connections:
         *,
         owner: str,
         tenant: str,
-        access_token: str | Secret[str],
-        refresh_token: str | Secret[str] | None,
+        access_token: Secret[str] | None,
+        refresh_token: Secret[str] | None,
         expires_at: datetime | None,
         scopes: Iterable[str],
         subject: str | None,
@@ -65,9 +68,9 @@ class Connections:
             raise ConfigurationError("expires_at must be an aware datetime")
         await self._core.ready()
         token = TokenSet(
-            access_token=_wrapped(access_token, "access_token"),
+            access_token=_checked(access_token, "access_token"),
             obtained_at=self._core.now(),
-            refresh_token=_wrapped(refresh_token, "refresh_token") if refresh_token else None,
+            refresh_token=_checked(refresh_token, "refresh_token") if refresh_token is not None else None,
             scopes=frozenset(scopes),
             expires_at=expires_at,
         )
@@ -88,18 +91,20 @@ class Connections:
         return await self._core.conversations.run(provider.fetch_identity(server, token, None))
 
 
-def _wrapped(value: str | Secret[str], what: str) -> Secret[str]:
-    """Wrap a token given by the caller.
+def wrapped(value: str | Secret[str] | None) -> Secret[str] | None:
+    """Wrap a token given by a caller, whatever it is; `import_tokens` judges it."""
+    return Secret(value) if isinstance(value, str) else value
+
+
+def _checked(secret: Secret[str] | None, what: str) -> Secret[str]:
+    """Refuse what can be no token.
 
     Raises:
         ConfigurationError: it can't be sent in a header.
     """
-    secret = value if isinstance(value, Secret) else Secret(value)
-    del value
-    good = isinstance(secret.reveal(), str) and secret.reveal().isascii() and secret.reveal().isprintable()
-    if not good or not secret or " " in secret.reveal():
-        raise ConfigurationError(f"{what} must be a non-empty str of visible ASCII characters")
-    return secret
+    if isinstance(secret, Secret) and _TOKEN.fullmatch(secret.reveal()):
+        return secret
+    raise ConfigurationError(f"{what} must be a non-empty str of visible ASCII characters")
 
 
 def _following(child: Connection, parent: Connection) -> Connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from inspect import isawaitable
 from typing import Protocol
 
@@ -49,7 +49,7 @@ class Core:
 
     def now(self) -> datetime:
         """Return the time (aware, UTC)."""
-        return datetime.fromtimestamp(self.clock.now_seconds(), timezone.utc)
+        return datetime.fromtimestamp(self.clock.now_seconds(), UTC)
 
     async def ready(self) -> None:
         """Open the keyring at the first use.
@@ -151,14 +151,14 @@ def describe(row: ConnectionRow, record: TokenRecord | None, provider: Provider 
         dies_at=moment(row.dies_at_seconds),
         renewable=bool(token and provider and can_renew(token, provider.renewal, now)),
         generation=row.generation,
-        created_at=datetime.fromtimestamp(row.created_at_seconds, timezone.utc),
-        updated_at=datetime.fromtimestamp(row.updated_at_seconds, timezone.utc),
+        created_at=datetime.fromtimestamp(row.created_at_seconds, UTC),
+        updated_at=datetime.fromtimestamp(row.updated_at_seconds, UTC),
     )
 
 
 def moment(seconds: float | None) -> datetime | None:
     """Return stored seconds as a time (aware, UTC)."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def seconds(at: datetime | None) -> float | None:

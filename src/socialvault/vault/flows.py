@@ -29,12 +29,7 @@ from socialvault.model.scopes import ordered
 from socialvault.model.secret import Secret
 from socialvault.model.state import StateRow
 from socialvault.protocol import pkce
-from socialvault.protocol.authorization import (
-    AuthorizationResponse,
-    allowed_return_to,
-    check_issuer,
-    parse_response,
-)
+from socialvault.protocol.authorization import AuthorizationResponse, allowed_return_to, check_issuer, parse_response
 from socialvault.protocol.metadata import ServerMetadata
 from socialvault.providers.base import Grant, Provider
 from socialvault.vault.core import Core
@@ -51,12 +46,29 @@ _MOST_PREFIXES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
-    """One delivery of a callback, not yet trusted."""
+class Delivery:
+    """One delivery of a callback, read and not yet trusted; its repr shows no code and no cookie."""
 
     response: AuthorizationResponse
     state_hash: bytes
     binding: bytes
+
+
+def receive(params: Parameters, cookies: Mapping[str, str]) -> Delivery | StateMismatchError:
+    """Read a callback. A refusal is returned and not raised, so that no traceback holds what was delivered."""
+    try:
+        response = parse_response(params)
+    except StateMismatchError as problem:
+        return StateMismatchError(str(problem))
+    state = response.state.reveal()
+    return Delivery(response, _digest(state), _digest(cookies.get(cookie_name(state)) or ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Callback:
+    """A delivery, and for whom it came in."""
+
+    delivery: Delivery
     provider: Provider
     owner: str
     tenant: str
@@ -166,21 +178,14 @@ class Flows:
     # --- complete -------------------------------------------------------------------------------
 
     async def complete(
-        self, params: Parameters, *, slug: str, owner: str, tenant: str, cookies: Mapping[str, str]
+        self, delivery: Delivery | StateMismatchError, *, slug: str, owner: str, tenant: str
     ) -> Completed:
-        """Finish a flow; see ``AsyncVault.complete``."""
+        """Finish a flow; see ``AsyncVault.complete``. `delivery`: from `receive`."""
         check_owner(owner, tenant)
         provider = self._core.providers.get(slug)
-        response = parse_response(params)
-        state = response.state.reveal()
-        callback = Callback(
-            response=response,
-            state_hash=_digest(state),
-            binding=_digest(cookies.get(cookie_name(state)) or ""),
-            provider=provider,
-            owner=owner,
-            tenant=tenant,
-        )
+        if isinstance(delivery, StateMismatchError):
+            raise delivery
+        callback = Callback(delivery, provider, owner, tenant)
         await self._core.ready()
         row = await self._check(callback)
         if row.phase == "pending":
@@ -198,14 +203,14 @@ class Flows:
 
     async def _check(self, callback: Callback) -> StateRow:
         """Check that this browser and this owner began this flow; nothing is changed."""
-        row = await self._core.store.get_state(callback.state_hash)
+        row = await self._core.store.get_state(callback.delivery.state_hash)
         if row is None:
             raise StateMismatchError("the state is unknown: it was never given out, or long ago")
         if (row.owner, row.tenant) != (callback.owner, callback.tenant):
             raise OwnerMismatchError("this flow was begun for another owner")
         if row.provider != callback.provider.slug:
             raise StateMismatchError("this flow was begun for another provider")
-        if not hmac.compare_digest(row.binding, callback.binding):
+        if not hmac.compare_digest(row.binding, callback.delivery.binding):
             raise StateMismatchError("this flow was begun in another browser, or its cookie did not arrive")
         if row.phase == "pending" and row.expires_at_seconds <= self._core.clock.now_seconds():
             raise StateExpiredError("the flow took too long; begin again", return_to=row.return_to or None)
@@ -214,16 +219,16 @@ class Flows:
     async def _claim_and_exchange(self, callback: Callback, return_to: str) -> Completed | None:
         """Do the one exchange of this flow, or return None when somebody else does it."""
         row = await self._core.store.claim_state(
-            callback.state_hash,
+            callback.delivery.state_hash,
             tenant=callback.tenant,
             owner=callback.owner,
             provider=callback.provider.slug,
-            binding=callback.binding,
+            binding=callback.delivery.binding,
         )
         if row is None:
             return None
         sealer = await self._core.keyring.for_flow(row.sealed, callback.tenant, callback.owner)
-        flow = open_flow(sealer, row.sealed, callback.provider.slug, callback.state_hash)
+        flow = open_flow(sealer, row.sealed, callback.provider.slug, callback.delivery.state_hash)
         try:
             completed = await self._exchange(callback, flow, return_to)
         except SocialVaultError as problem:
@@ -239,14 +244,14 @@ class Flows:
         self, callback: Callback, *, connection_id: str = "", error: str = "", missing_scopes: str = ""
     ) -> None:
         await self._core.store.finish_state(
-            callback.state_hash, connection_id=connection_id, error=error, missing_scopes=missing_scopes
+            callback.delivery.state_hash, connection_id=connection_id, error=error, missing_scopes=missing_scopes
         )
 
     async def _exchange(self, callback: Callback, flow: FlowRecord, return_to: str) -> Completed:
-        check_issuer(callback.response, expected=flow.issuer, promised=flow.issuer_promised)
-        code = callback.response.code
+        check_issuer(callback.delivery.response, expected=flow.issuer, promised=flow.issuer_promised)
+        code = callback.delivery.response.code
         if code is None:
-            error = callback.response.error
+            error = callback.delivery.response.error
             raise AuthorizationDeniedError(f"{callback.provider.slug} did not authorise: {error}", error=error)
         server = await self._server(callback.provider)
         grant = await self._core.conversations.run(

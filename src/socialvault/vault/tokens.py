@@ -7,7 +7,6 @@ from datetime import datetime
 
 from socialvault.crypto.records import MICROSECONDS, TokenRecord, open_access
 from socialvault.exceptions import (
-    AccountMismatchError,
     GenerationConflictError,
     MissingScopesError,
     OutcomeUnknownError,

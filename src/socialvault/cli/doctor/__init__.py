@@ -16,7 +16,7 @@ def doctor(
     *, store: StoreOption = None, keys_env: KeysOption = KEYS_ENV, vault: VaultOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """Look at keys, store, files, clock and redirect URIs; asks no provider, changes nothing; exits 1 if one is wrong."""
+    """Look at keys, store, files, clocks and redirect URIs; writes nothing. Exit code 1: one of them is wrong."""
     findings = list(examine(vault, store, keys_env))
     well = not any(finding.level == "wrong" for finding in findings)
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from socialvault.cli.doctor.findings import Finding
 from socialvault.ports.clock import Clock
@@ -38,7 +38,7 @@ def judge_clocks(first: Reading, last: Reading, newest_write_seconds: float | No
     if newest_write_seconds is not None and newest_write_seconds - last.vault_seconds > _TOLERANCE_SECONDS:
         behind = timedelta(seconds=round(newest_write_seconds - last.vault_seconds))
         yield _doubt(f"the clock is {behind} behind the newest write in the store")
-    now = datetime.fromtimestamp(last.vault_seconds, timezone.utc)
+    now = datetime.fromtimestamp(last.vault_seconds, UTC)
     yield Finding("ok", "clock", f"it is {now.isoformat(timespec='seconds')}")
 
 

@@ -46,7 +46,7 @@ def _examine_store(store: str | None, keys_env: str) -> Iterator[Finding]:
     named = ", ".join(f"{key_id[:12]}…" for key_id in keyring.key_ids)
     yield Finding("ok", "keys", f"{len(keyring.key_ids)} in {keys_env}, the primary first: {named}")
     if store is None:
-        yield Finding("warn", "store", "not looked at: give --store URL or --vault MODULE:ATTRIBUTE", "fix_configuration")
+        yield Finding("warn", "store", "not looked at: give --store or --vault", "fix_configuration")
         return
     try:
         with stored_vault(store, keys_env) as found:
@@ -59,7 +59,7 @@ def _examine_vault(found: OpenVault) -> Iterator[Finding]:
     core = found.core
     first = read_clocks(core.clock)
     try:
-        counts = found.settle(core.store.count_by_status())
+        counts = found.run(core.store.count_by_status())
     except SocialVaultError as problem:
         yield wrong("store", problem)
         return
@@ -75,9 +75,9 @@ def _canary(found: OpenVault) -> Finding:
     """Open the canary; a store that no vault has used is left as it is."""
     core = found.core
     try:
-        if found.settle(core.keyring._store.load_vault()) is None:
+        if found.run(core.keyring._store.load_vault()) is None:
             return Finding("warn", "canary", "no vault has used this store yet; the first start writes it")
-        found.settle(core.keyring.open())
+        found.run(core.keyring.open())
     except SocialVaultError as problem:
         return wrong("canary", problem)
     return Finding("ok", "canary", "the keys open it")

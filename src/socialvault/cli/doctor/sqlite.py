@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -63,4 +62,4 @@ def _judge_modes(path: Path) -> Iterator[Finding]:
 
 
 def _mode(file: Path) -> int:
-    return stat.S_IMODE(os.stat(file).st_mode)
+    return stat.S_IMODE(file.stat().st_mode)

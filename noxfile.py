@@ -108,9 +108,10 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """The demo, start to end."""
+    """The demo, start to end, and the example."""
     session.install(".[demo,cli]")
     session.run("socialvault", "demo", "--json")
+    session.run("python", "examples/quickstart.py")
 
 
 @nox.session

@@ -22,7 +22,7 @@ from socialvault.sandbox import Sandbox
 OWNER, TENANT = "user-42", "acme"
 MAIN = "from socialvault.cli import main; main()"
 #: How the sandbox writes its secrets, how keys are written, and how ID tokens begin.
-SECRET_SHAPES = re.compile(r"\b(?:x|linkedin|facebook|oidc)-(?:at|rt|pt|code)-g\d|svk1_|eyJ[A-Za-z0-9_-]{20}")
+SECRET_SHAPES = re.compile(r"\b(?:x|linkedin|facebook|oidc)-(?:at|rt|pt|code)-g\d|svk1_[\w-]{48}|eyJ[A-Za-z0-9_-]{20}")
 
 Invoke = Callable[..., Result]
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -61,7 +61,9 @@ class Service:
     def make_async_vault(self) -> AsyncVault:
         return AsyncVault(**self.options())
 
-    def connect(self, provider: str = "x", *, owner: str = OWNER, tenant: str = TENANT, user: str = "ada") -> Connection:
+    def connect(
+        self, provider: str = "x", *, owner: str = OWNER, tenant: str = TENANT, user: str = "ada"
+    ) -> Connection:
         with self.make_vault() as vault:
             login = vault.begin(provider, owner=owner, tenant=tenant)
             cookies = {login.cookie.name: login.cookie.value}
@@ -75,9 +77,7 @@ class Service:
 
 
 @pytest.fixture
-def service(
-    socialvault_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Service:
+def service(socialvault_sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     """A service whose vault the command line reaches as ``service:make_vault`` and ``service:make_async_vault``."""
     made = Service(socialvault_sandbox, tmp_path, LocalKeyring.generate())
     module = ModuleType("service")

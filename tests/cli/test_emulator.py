@@ -3,12 +3,12 @@ from __future__ import annotations
 import re
 import signal
 import socket
-import threading
 
 import httpx
 import pytest
 
 from socialvault import LocalKeyring, Vault
+from socialvault.cli import emulator
 from socialvault.sandbox import Sandbox
 from socialvault.sandbox.browser import Decision, consent
 
@@ -29,8 +29,8 @@ def test_another_process_can_use_it_until_ctrl_c(spawn):
     assert f"token_url      {url}/x/2/oauth2/token" in said
     assert "client_id      sandbox-x" in said
     assert f"issuer         {url}/oidc" in said
-    options = {"store": ":memory:", "redirect_uri": "https://app.example/cb", "keys": LocalKeyring([LocalKeyring.generate()])}
-    with Vault(providers=[Sandbox(base_url=url).provider("x")], **options) as vault:
+    provider, keys = Sandbox(base_url=url).provider("x"), LocalKeyring([LocalKeyring.generate()])
+    with Vault(providers=[provider], store=":memory:", keys=keys, redirect_uri="https://app.example/cb") as vault:
         login = vault.begin("x", owner="u")
         params = consent(login.url, Decision())
         cookies = {login.cookie.name: login.cookie.value}
@@ -45,21 +45,11 @@ def test_another_process_can_use_it_until_ctrl_c(spawn):
 
 def test_it_serves_where_it_is_told(invoke, monkeypatch):
     answers = []
-
-    def interrupt(_event: threading.Event, *_: object) -> bool:
-        answers.append(httpx.get(f"http://127.0.0.1:{port}/").status_code)
-        raise KeyboardInterrupt
-
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    waits = threading.Event.wait
-
-    def wait(event: threading.Event, timeout: float | None = None) -> bool:
-        # The command alone waits without end on the main thread.
-        here = threading.current_thread() is threading.main_thread() and timeout is None
-        return interrupt(event) if here and not answers else waits(event, timeout)
-
-    monkeypatch.setattr(threading.Event, "wait", wait)
+    monkeypatch.setattr(
+        emulator, "until_interrupted", lambda: answers.append(httpx.get(f"http://127.0.0.1:{port}/").status_code)
+    )
     ended = invoke("sandbox", "--port", port)
     assert ended.exit_code == 0
     assert answers == [200]

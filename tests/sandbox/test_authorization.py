@@ -135,10 +135,17 @@ def test_a_person_can_decline(register, sandbox, provider, error):
 
 
 def test_people_have_stable_ids_of_their_own(app, sandbox):
-    app.connect(user="ada")
-    app.connect(user="somebody-new")
-    users = [entry.user for entry in sandbox.log.entries(outcome="issued")]
-    assert users == ["ada", "somebody-new"]
+    def id_of(user):
+        token = app.connect(user=user)["access_token"]
+        if app.provider == "facebook":
+            return app.graph("/me", token).json()["id"]
+        if app.provider == "x":
+            return app.get("/2/users/me", token).json()["data"]["id"]
+        return app.get("/v2/userinfo" if app.provider == "linkedin" else "/userinfo", token).json()["sub"]
+
+    ada, new, again = id_of("ada"), id_of("somebody-new"), id_of("ada")
+    assert ada == again != new
+    assert [entry.user for entry in sandbox.log.entries(outcome="issued")] == ["ada", "somebody-new", "ada"]
 
 
 # --- client authentication --------------------------------------------------------------------------

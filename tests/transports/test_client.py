@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import statistics
 import time
 
 import httpx
@@ -91,13 +90,16 @@ def test_a_failed_api_call_says_what_httpx_says(call_api):
 )
 def test_a_client_costs_microseconds(transport_class, auth_class, build, clock, record_property, capsys):
     transport, auth = transport_class(clock=clock), auth_class(None, lambda url: True)
-    rounds = []
-    for _ in range(20):
-        started = time.perf_counter()
-        for _ in range(50):
-            build(transport, auth)
-        rounds.append((time.perf_counter() - started) / 50 * 1e6)
-    record_property("microseconds", statistics.median(rounds))
+    client_us = min(microseconds(lambda: build(transport, auth), times=50) for _ in range(10))
+    context_us = min(microseconds(lambda: httpx.create_ssl_context(trust_env=False), times=1) for _ in range(3))
+    record_property("microseconds", client_us)
     with capsys.disabled():
-        print(f" {build.__name__}: {statistics.median(rounds):.0f} us, best {min(rounds):.0f} us ", end="")
-    assert min(rounds) < 200  # the budget is 80 us on a machine that does nothing else; a TLS context costs 27 000
+        print(f" [{build.__name__}: {client_us:.0f} us; a TLS context: {context_us:.0f} us] ", end="")
+    assert client_us < context_us / 50  # a bound that holds on a busy machine too; the budget is 80 us
+
+
+def microseconds(work, *, times: int) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - started) / times * 1e6

@@ -13,6 +13,7 @@ import pytest
 
 from socialvault.exceptions import ConfigurationError, TransportError
 from socialvault.protocol.messages import HttpRequest
+from socialvault.transports.httpx import default_context
 
 
 def fails(driver, request) -> TransportError:
@@ -377,7 +378,8 @@ def test_f_22_a_server_that_hardly_reads_ends_at_the_deadline(drive, reads):
             reader.start()
         driver = drive(deadline_seconds=0.3)
         started = time.monotonic()
-        error = fails(driver, HttpRequest("POST", f"http://127.0.0.1:{listener.getsockname()[1]}/", body=bytes(30_000_000)))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        error = fails(driver, HttpRequest("POST", url, body=bytes(30_000_000)))
         assert elapsed_seconds(started) < 1
         stopping.set()
         if reads:
@@ -386,29 +388,17 @@ def test_f_22_a_server_that_hardly_reads_ends_at_the_deadline(drive, reads):
 
 
 def test_f_22_waiting_for_a_free_connection_counts(serve, drive, respond):
-    server = serve(lambda sock, _: server.hold())
-    driver = drive(deadline_seconds=0.3, max_connections=1)
-    outcomes = []
-
-    def send() -> None:
-        outcomes.append(fails(driver, get(server.url())).request_sent)
-
-    if driver.runner is None:
-        threads = [threading.Thread(target=send) for _ in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    else:
-        import asyncio  # noqa: PLC0415
-
-        async def both():
-            return await asyncio.gather(
-                *(driver.transport.send(get(server.url())) for _ in range(2)), return_exceptions=True
-            )
-
-        outcomes = [error.request_sent for error in driver.runner.run(both())]
-    assert sorted(outcomes) == [False, True]
+    server = serve(respond())
+    driver = drive(deadline_seconds=0.2, max_connections=1)
+    driver.send(get(server.url()))
+    [lane] = driver.transport._lanes.values()
+    taken = lane.slots.acquire()
+    if driver.runner is not None:
+        driver.runner.run(taken)
+    started = time.monotonic()
+    error = fails(driver, get(server.url()))
+    assert 0.15 < elapsed_seconds(started) < 0.8
+    assert error.request_sent is False
     assert len(server.received) == 1
 
 
@@ -474,7 +464,7 @@ def test_f_23_a_refused_answer_costs_only_its_own_connection(serve, drive, respo
 
 
 def tunnel(sock, request) -> None:
-    host, _, port = request.path.partition(":")
+    _, _, port = request.path.partition(":")
     with socket.create_connection(("127.0.0.1", int(port))) as upstream:
         sock.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         pump = threading.Thread(target=copy, args=(upstream, sock), daemon=True)
@@ -523,8 +513,6 @@ def test_f_20_a_proxy_that_refuses_the_tunnel_was_sent_no_request(serve, drive, 
 
 
 def test_the_environment_names_no_trusted_authority(monkeypatch, tmp_path):
-    from socialvault.transports.httpx import default_context  # noqa: PLC0415
-
     monkeypatch.setenv("SSL_CERT_FILE", os.fspath(tmp_path / "missing.pem"))
     default_context.cache_clear()
     context = default_context()

@@ -19,7 +19,8 @@ from socialvault.exceptions import TransportError
 from socialvault.protocol.messages import HttpRequest
 
 CANARY = "CANARY-7f3a"
-BIG = 8_000_000
+BODY = CANARY.encode()
+TOO_BIG_TO_SEND = b"x" * 8_000_000
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +50,15 @@ def shown(error: BaseException) -> str:
             if not Path(frame.f_code.co_filename).is_relative_to(Path(__file__).parent):
                 text.append(f"{frame.f_code.co_qualname}:{line} { {k: repr(v) for k, v in frame.f_locals.items()} }")
     captured = traceback.TracebackException.from_exception(error, capture_locals=True)
-    for frame in captured.stack:
-        if not Path(frame.filename).is_relative_to(Path(__file__).parent):
-            text.append(f"{frame.name} {frame.locals}")
+    text.extend(
+        f"{frame.name} {frame.locals}"
+        for frame in captured.stack
+        if not Path(frame.filename).is_relative_to(Path(__file__).parent)
+    )
     return "\n".join(text)
 
 
-def marked(url: str, *, body: bytes = CANARY.encode()) -> HttpRequest:
+def marked(url: str, *, body: bytes = BODY) -> HttpRequest:
     return HttpRequest(
         "POST",
         f"{url}?code={CANARY}",
@@ -65,28 +68,34 @@ def marked(url: str, *, body: bytes = CANARY.encode()) -> HttpRequest:
 
 
 def head(*lines: str) -> bytes:
-    return "\r\n".join((*lines, f"Set-Cookie: {CANARY}", f"Location: https://e/?token={CANARY}")).encode() + b"\r\n"
+    secrets = (f"Set-Cookie: {CANARY}", f"Location: https://e/?token={CANARY}")
+    return "\r\n".join(("HTTP/1.1 200 OK", *secrets, *lines, "\r\n")).encode()
 
 
 def close(sock: socket.socket) -> None:
     sock.shutdown(socket.SHUT_RDWR)
 
 
-def drip(server, sock) -> None:
-    sock.sendall(head("HTTP/1.1 200 OK") + b"Content-Length: 9999\r\n\r\n" + CANARY.encode())
+def cut_off(server, sock) -> None:
+    sock.sendall(head("Content-Length: 99") + BODY)
+    close(sock)
+
+
+def stall(server, sock) -> None:
+    sock.sendall(head("Content-Length: 99") + BODY)
     server.hold()
 
 
 ANSWERS = {
-    "whole": lambda server, sock: sock.sendall(head("HTTP/1.1 200 OK", "Content-Length: 11") + b"\r\n" + CANARY.encode()),
-    "encoded": lambda server, sock: sock.sendall(head("HTTP/1.1 200 OK", f"Content-Encoding: {CANARY}") + b"\r\n"),
-    "too_long": lambda server, sock: sock.sendall(head("HTTP/1.1 200 OK", "Content-Length: 999999") + b"\r\n" + CANARY.encode()),
-    "illegal_status": lambda server, sock: sock.sendall(f"HTTP/1.1 {CANARY}\r\n\r\n".encode()),
-    "illegal_header": lambda server, sock: sock.sendall(f"HTTP/1.1 200 OK\r\n{CANARY}\r\n\r\n".encode()),
-    "illegal_chunk": lambda server, sock: sock.sendall(head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + f"\r\n{CANARY}\r\n".encode()),
-    "cut_off": lambda server, sock: (sock.sendall(head("HTTP/1.1 200 OK", "Content-Length: 99") + b"\r\n" + CANARY.encode()), close(sock)),
+    "whole": lambda server, sock: sock.sendall(head("Content-Length: 11") + BODY),
+    "encoded": lambda server, sock: sock.sendall(head(f"Content-Encoding: {CANARY}")),
+    "too_long": lambda server, sock: sock.sendall(head("Content-Length: 999999") + BODY),
+    "illegal_status": lambda server, sock: sock.sendall(b"HTTP/1.1 " + BODY + b"\r\n\r\n"),
+    "illegal_header": lambda server, sock: sock.sendall(b"HTTP/1.1 200 OK\r\n" + BODY + b"\r\n\r\n"),
+    "illegal_chunk": lambda server, sock: sock.sendall(head("Transfer-Encoding: chunked") + BODY + b"\r\n"),
+    "cut_off": cut_off,
     "closed": lambda server, sock: close(sock),
-    "slow": drip,
+    "slow": stall,
 }
 
 
@@ -102,7 +111,7 @@ def test_l_02_l_03_l_04_l_05_no_answer_shows_a_secret(serve, drive, caplog, name
         error = caught
     assert (error is None) == (name == "whole")
     if error is None:
-        assert response.body == CANARY.encode()
+        assert response.body == BODY
         assert CANARY not in repr(response)
     else:
         assert CANARY not in shown(error)
@@ -133,7 +142,7 @@ def test_l_05_a_deadline_while_the_body_is_written_shows_no_secret(drive, caplog
     with socket.create_server(("127.0.0.1", 0)) as listener:
         driver = drive(deadline_seconds=0.2)
         with pytest.raises(TransportError) as caught:
-            driver.send(marked(f"http://127.0.0.1:{listener.getsockname()[1]}/", body=CANARY.encode() + bytes(BIG)))
+            driver.send(marked(f"http://127.0.0.1:{listener.getsockname()[1]}/", body=BODY + TOO_BIG_TO_SEND))
     assert CANARY not in shown(caught.value)
     assert CANARY not in logged(caplog)
 
@@ -141,7 +150,7 @@ def test_l_05_a_deadline_while_the_body_is_written_shows_no_secret(drive, caplog
 def test_l_05_an_interrupt_while_the_body_is_written_shows_no_secret(drive):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         driver = drive(deadline_seconds=3)
-        request = marked(f"http://127.0.0.1:{listener.getsockname()[1]}/", body=CANARY.encode() + bytes(BIG))
+        request = marked(f"http://127.0.0.1:{listener.getsockname()[1]}/", body=BODY + TOO_BIG_TO_SEND)
         if driver.runner is None:
             error = _interrupted(lambda: driver.send(request))
         else:
@@ -202,14 +211,15 @@ def test_l_05_a_timeout_while_an_api_call_is_written_shows_no_token(call_api):
         api = call_api(CANARY)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         with pytest.raises(httpx.WriteTimeout) as caught:
-            api.request("POST", url, content=bytes(BIG), timeout=0.1)
+            api.request("POST", url, content=TOO_BIG_TO_SEND, timeout=0.1)
     assert CANARY not in shown(caught.value)
 
 
 def test_l_05_an_api_call_that_is_interrupted_shows_no_token(call_api):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         api = call_api(CANARY)
-        request = {"method": "POST", "url": f"http://127.0.0.1:{listener.getsockname()[1]}/", "content": bytes(BIG)}
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        request = {"method": "POST", "url": url, "content": TOO_BIG_TO_SEND}
         if api.driver.runner is None:
             error = _interrupted(lambda: api.client.request(**request))
         else:
@@ -223,6 +233,6 @@ def test_l_05_an_api_call_that_is_interrupted_shows_no_token(call_api):
 def test_the_search_finds_what_httpcore_would_show(serve, caplog):
     server = serve(lambda sock, _: ANSWERS["illegal_header"](server, sock))
     with httpcore.ConnectionPool() as pool, pytest.raises(httpcore.RemoteProtocolError) as caught:
-        pool.request("POST", server.url(), content=CANARY.encode())
+        pool.request("POST", server.url(), content=BODY)
     assert CANARY in shown(caught.value)
     assert CANARY in logged(caplog)

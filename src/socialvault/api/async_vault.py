@@ -301,12 +301,10 @@ class AsyncVault:
         from socialvault.transports.bearer import AsyncBearerAuth
         from socialvault.transports.client import shared_async_client
 
-        return shared_async_client(
-            self._transport.get(), AsyncBearerAuth(self.source(connection_id, owner=owner, tenant=tenant), self._signs)
-        )
+        source = self.source(connection_id, owner=owner, tenant=tenant)
+        providers = self._cases.core.providers
+        return shared_async_client(self._transport.get(), AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url)))
 
-    def _signs(self, token: AccessToken, url: str) -> bool:
-        return self._cases.core.providers.get(token.provider).signs(url)
 
     async def aclose(self) -> None:
         """Wait for work in flight on this loop, then close what this vault opened itself."""

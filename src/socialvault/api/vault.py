@@ -306,12 +306,10 @@ class Vault:
         from socialvault.transports.bearer import BearerAuth
         from socialvault.transports.client import shared_client
 
-        return shared_client(
-            self._transport.get(), BearerAuth(self.source(connection_id, owner=owner, tenant=tenant), self._signs)
-        )
+        source = self.source(connection_id, owner=owner, tenant=tenant)
+        providers = self._cases.core.providers
+        return shared_client(self._transport.get(), BearerAuth(source, lambda url: providers.get(source.provider).signs(url)))
 
-    def _signs(self, token: AccessToken, url: str) -> bool:
-        return self._cases.core.providers.get(token.provider).signs(url)
 
     def close(self) -> None:
         """Wait for work in flight, then close what this vault opened itself."""

@@ -28,8 +28,13 @@ def sandbox(
             "\nin an application of yours:\n  from socialvault.sandbox import Sandbox\n"
             f'  providers=[Sandbox(base_url="{running.base_url}").provider("x")]'
         )
-        with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+        until_interrupted()
+
+
+def until_interrupted() -> None:
+    """Wait for Ctrl-C."""
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
 
 
 def _settings(running: Sandbox, slug: str) -> dict[str, str]:

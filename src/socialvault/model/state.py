@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Phase = Literal["pending", "claimed", "done"]
+Phase = Literal["pending", "claimed", "done", "expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,7 @@ class StateRow:
         state_hash: SHA-256 of the state, which itself is never stored.
         binding: SHA-256 of the cookie's value.
         sealed: verifier, nonce and the rest; leaves the row when it is claimed.
+        phase: ``expired`` once its time is over, whatever came before; by the store's clock.
         return_to: a verified own path, "" for none.
         expires_at_seconds: by the store's clock; set by the store.
         connection_id: after ``done``, what the flow ended in; "" for an error.

@@ -15,7 +15,7 @@ class StateStore(Protocol):
         ...
 
     def get_state(self, state_hash: bytes) -> StateRow | None:
-        """Return the row, or None when it is unknown or its time is over."""
+        """Return the row, or None when it is unknown; with its time over its phase is ``expired``, until it is purged."""
         ...
 
     def claim_state(

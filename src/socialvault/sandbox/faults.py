@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, Literal, TypedDict, get_args
@@ -91,9 +91,10 @@ class Fault:
         return not self.answers_instead or self.moment == "after_commit"
 
     def __str__(self) -> str:
-        names = ("latency", "drip", "drop", "hang", "status", "body", "error", "replace", "claims", "headers")
-        said = [name for name in names if getattr(self, name)] or ["retry_after"]
-        return f"{'+'.join(said)} {self.moment}"
+        usual = Fault()
+        names = [field.name for field in fields(self) if field.name != "at"]
+        said = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        return f"{'+'.join(said)} {self.moment}".strip()
 
 
 @dataclass(slots=True)

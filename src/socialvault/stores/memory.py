@@ -243,7 +243,9 @@ class MemoryStore:
         now_seconds = self._now()
         with self._open:
             row = self._states.get(state_hash)
-        return row if row is not None and row.expires_at_seconds > now_seconds else None
+        if row is None or row.expires_at_seconds > now_seconds:
+            return row
+        return replace(row, phase="expired", sealed=b"")
 
     def claim_state(
         self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes

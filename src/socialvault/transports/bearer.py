@@ -38,8 +38,8 @@ class BearerAuth(httpx.Auth):
         Raises:
             ConfigurationError: no token may go there, or the token fits in no header.
         """
+        token = self._source.token()  # first: a source may know whose API it is for only with its token
         _check(request, self._signs)
-        token = self._source.token()
         _sign(request, token)
         response = yield request
         if _asks_for_another_token(request, response, self._signs):
@@ -66,8 +66,8 @@ class AsyncBearerAuth(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As `BearerAuth.sync_auth_flow`."""
-        _check(request, self._signs)
         token = await self._source.token()
+        _check(request, self._signs)
         _sign(request, token)
         response = yield request
         if _asks_for_another_token(request, response, self._signs):

@@ -157,6 +157,43 @@ class CheckedNetwork(httpcore.NetworkBackend):
         return TimedStream(self._tcp.connect_tcp(address, port, remaining(seconds, httpcore.ConnectTimeout)))
 
 
+class ClosingStream(httpcore.AsyncNetworkStream):
+    """A socket's stream that is closed when its TLS handshake is cancelled, as nobody has it yet who could."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109  # httpcore's
+        """As `TimedStream.read`; the deadline is the whole exchange's."""
+        return await self._stream.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109  # httpcore's
+        """As `TimedStream.write`."""
+        await self._stream.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        """Close the socket."""
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's
+    ) -> httpcore.AsyncNetworkStream:
+        """Begin TLS."""
+        try:
+            left = remaining(timeout, httpcore.ConnectTimeout)
+            return ClosingStream(await self._stream.start_tls(ssl_context, server_hostname, left))
+        except BaseException:
+            await asyncio.shield(self._stream.aclose())
+            raise
+
+    def get_extra_info(self, info: str) -> Any:
+        """As the socket's stream."""
+        return self._stream.get_extra_info(info)
+
+
 class AsyncCheckedNetwork(httpcore.AsyncNetworkBackend):
     """As `CheckedNetwork`, for event loops."""
 
@@ -169,7 +206,7 @@ class AsyncCheckedNetwork(httpcore.AsyncNetworkBackend):
         self,
         host: str,
         port: int,
-        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's signature
+        timeout: float | None = None,  # noqa: ASYNC109  # httpcore's
         local_address: str | None = None,
         socket_options: _SocketOptions = None,
     ) -> httpcore.AsyncNetworkStream:
@@ -192,7 +229,8 @@ class AsyncCheckedNetwork(httpcore.AsyncNetworkBackend):
         return _vetted(self._policy, host, port, addresses)
 
     async def _connect(self, address: str, port: int, seconds: float | None) -> httpcore.AsyncNetworkStream:
-        return await self._tcp.connect_tcp(address, port, remaining(seconds, httpcore.ConnectTimeout))
+        left = remaining(seconds, httpcore.ConnectTimeout)
+        return ClosingStream(await self._tcp.connect_tcp(address, port, left))
 
 
 def _as_deadline(timeout: float | None) -> Deadline | None:

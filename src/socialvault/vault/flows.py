@@ -212,7 +212,7 @@ class Flows:
             raise StateMismatchError("this flow was begun for another provider")
         if not hmac.compare_digest(row.binding, callback.delivery.binding):
             raise StateMismatchError("this flow was begun in another browser, or its cookie did not arrive")
-        if row.phase == "pending" and row.expires_at_seconds <= self._core.clock.now_seconds():
+        if row.phase == "expired":
             raise StateExpiredError("the flow took too long; begin again", return_to=row.return_to or None)
         return row
 
@@ -284,7 +284,7 @@ class Flows:
         until = self._core.clock.now_seconds() + self._core.settings.exchange_deadline.total_seconds()
         row = await self._check(callback)
         while row.phase != "done":
-            if self._core.clock.now_seconds() >= min(until, row.expires_at_seconds):
+            if self._core.clock.now_seconds() >= until:
                 raise StateExpiredError("the flow was interrupted; begin again", return_to=row.return_to or None)
             await self._core.runtime.sleep(_POLL_SECONDS)
             row = await self._check(callback)

@@ -15,6 +15,7 @@ from socialvault.cli.demo.stage import OWNER, PROVIDERS, RETURN_TO, TENANT, Deli
 from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError, SocialVaultError
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.login import Completed
+from socialvault.sandbox import token_fingerprint
 from socialvault.stores.sqlite import SQLiteStore
 
 NEIGHBOUR, STRANGER = "user-7", "user-666"
@@ -88,11 +89,11 @@ def select_page(stage: Stage) -> Finding:
     pages = stage.vault.sub_accounts(parent, owner=OWNER, tenant=TENANT)
     [page] = stage.vault.select_sub_accounts(parent, [pages[0].id], owner=OWNER, tenant=TENANT)
     stage.connections["facebook page"] = page.id
-    token = stage.vault.token(page.id, owner=OWNER, tenant=TENANT)
-    issued = [entry for entry in stage.sandbox.log.about(token.reveal()) if entry in stage.log_since(mark)]
+    token = token_fingerprint(stage.vault.token(page.id, owner=OWNER, tenant=TENANT).reveal())
+    issued = [entry for entry in stage.log_since(mark) if entry.endpoint == "accounts" and token in entry.issued]
     return Finding(
-        f"{page.name}, one of {len(pages)} Pages, became a connection with a token of its own",
-        f"listed in {count(issued, endpoint='accounts')} answers to the person's own token",
+        f"{page.name}, one of {len(pages)} Pages, became a connection",
+        f"answers to the person's token that listed the Page's: {len(issued)}",
         bool(issued) and page.parent_id == parent,
     )
 

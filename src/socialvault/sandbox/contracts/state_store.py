@@ -55,7 +55,9 @@ class StateStoreContract(Contract):
         assert read is not None
         assert read.phase == "pending"
         advance(self.ttl_seconds)
-        assert await store.get_state(row.state_hash) is None
+        late = await store.get_state(row.state_hash)
+        assert late is not None
+        assert late.phase == "expired"
 
     async def test_r_03_an_unknown_state_is_nobodys(self, store: AsyncStore) -> None:
         await store.put_state(flow(), self.ttl_seconds)
@@ -130,7 +132,9 @@ class StateStoreContract(Contract):
         await store.put_state(row, self.ttl_seconds)
         await store.put_state(longer, self.ttl_seconds * 4)
         advance(self.ttl_seconds)
-        assert await store.get_state(row.state_hash) is None
+        late = await store.get_state(row.state_hash)
+        assert late is not None
+        assert (late.phase, late.sealed, late.owner) == ("expired", b"", row.owner)
         assert await claim(store, row) is None
         assert await claim(store, longer) is not None
 
@@ -154,7 +158,9 @@ class StateStoreContract(Contract):
             row, phase="done", sealed=b"", connection_id="con-1", missing_scopes="email profile"
         )
         advance(self.ttl_seconds)
-        assert await store.get_state(row.state_hash) is None
+        late = await store.get_state(row.state_hash)
+        assert late is not None
+        assert late.phase == "expired"
 
     async def test_only_a_claimed_flow_is_finished_and_only_once(self, store: AsyncStore) -> None:
         row = flow()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenRow
@@ -42,7 +43,7 @@ _SIBLINGS = f"""
 _DUE = f"{_SELECT} WHERE status = 'active' AND due_at_seconds <= ? ORDER BY due_at_seconds, id LIMIT ?"
 _COUNTS = "SELECT status, count(*) FROM connections GROUP BY status"
 
-_STATE = f"SELECT {STATE_COLUMNS} FROM states WHERE state_hash = ? AND expires_at_seconds > ?"
+_STATE = f"SELECT {STATE_COLUMNS} FROM states WHERE state_hash = ?"
 
 _VAULT = "SELECT vault_id, canary, created_at_seconds FROM vault"
 _VAULT_KEYS = f"SELECT {KEY_COLUMNS} FROM vault_keys ORDER BY state <> 'primary', created_at_seconds DESC, key_id"
@@ -121,8 +122,11 @@ class Reads:
 
     def get_state(self, state_hash: bytes) -> StateRow | None:
         """As `StateStore.get_state`."""
-        rows = self._rows(_STATE, (state_hash, self.now()))
-        return StateRow(*rows[0]) if rows else None
+        rows = self._rows(_STATE, (state_hash,))
+        if not rows:
+            return None
+        row = StateRow(*rows[0])
+        return row if row.expires_at_seconds > self.now() else replace(row, phase="expired", sealed=b"")
 
     def load_vault(self) -> VaultRow | None:
         """As `KeyStore.load_vault`."""

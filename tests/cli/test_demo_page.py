@@ -174,5 +174,6 @@ async def test_serve_keeps_the_page_up_until_ctrl_c(spawn):
     stdout, stderr = process.communicate(timeout=20)
     assert (process.returncode, stderr) == (0, "")
     assert stdout.startswith("{")
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(url)
+    async with httpx.AsyncClient(trust_env=False) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(url)

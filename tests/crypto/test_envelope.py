@@ -10,13 +10,14 @@ from random import Random
 from typing import Any, get_args
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.canaries import whole_story
 from support.envelopes import Binding, associated_data, key_id, open_bare
 
 from socialvault.crypto import envelope as format_v1
-from socialvault.crypto.envelope import AESGCM, Purpose, Sealer, key_id_of, parse_key_id
+from socialvault.crypto.envelope import Purpose, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import EncryptionError, KeyNotFoundError, MalformedEnvelopeError, TamperedError
 
 KEY = bytes(range(32))

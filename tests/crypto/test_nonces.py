@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import warnings
 
-from socialvault.crypto.envelope import AESGCM, Sealer, key_id_of
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from socialvault.crypto.envelope import Sealer, key_id_of
 
 WORKERS = 8
 SEALS = 1_000_000

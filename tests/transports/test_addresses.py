@@ -85,7 +85,13 @@ def test_o_40_o_42_o_43_r_26_a_host_that_somebody_else_named_must_look_public(dr
 
 
 @pytest.mark.parametrize(
-    "url", ["https://social.example/", "https://social.example:443/x", "https://xn--bcher-kva.example/", "https://a_b.c-d.io/"]
+    "url",
+    [
+        "https://social.example/",
+        "https://social.example:443/x",
+        "https://xn--bcher-kva.example/",
+        "https://a_b.c-d.io/",
+    ],
 )
 def test_o_40_public_names_pass(url):
     target = read_target(url)
@@ -247,7 +253,12 @@ def test_o_41_api_calls_to_a_named_host_obey_the_same_policy(call_api, internet)
     assert api.request("GET", "https://social.example/").content == b"public"
     with pytest.raises(httpx.ConnectError):
         api.request("GET", "https://other.example/")
-    for refused in ("https://127.0.0.1/", "http://social.example/", "https://social.example:8443/"):
+    for refused in (
+        "https://127.0.0.1/",
+        "http://social.example/",
+        "https://social.example:8443/",
+        "https://a@social.example/",
+    ):
         with pytest.raises(ConfigurationError):
             api.request("GET", refused)
     assert internet.connected == [PUBLIC]

@@ -128,8 +128,20 @@ def test_a_closed_transport_opens_new_connections(serve, drive, respond):
 
 @pytest.mark.parametrize(
     "url",
-    ["ftp://h/", "/path", "http://", "http://a b/", "http://user@h/", "http://:p@h/", "http://h:99999/", "http://h\\@e/",
-     "http://h/\n", "http://é/", "http://[::1/", "http://h%41/"],
+    [
+        "ftp://h/",
+        "/path",
+        "http://",
+        "http://a b/",
+        "http://user@h/",
+        "http://:p@h/",
+        "http://h:99999/",
+        "http://h\\@e/",
+        "http://h/\n",
+        "http://é/",
+        "http://[::1/",
+        "http://h%41/",
+    ],
 )
 def test_a_url_that_is_none_is_a_configuration_error_without_its_query(drive, url):
     with pytest.raises(ConfigurationError) as caught:
@@ -281,6 +293,27 @@ def test_f_20_a_broken_answer_may_have_been_to_a_request_that_was_sent(serve, dr
     assert "CANARY" not in str(error)
     assert str(error).startswith("127.0.0.1: ")
     assert len(server.received) == 1
+
+
+def test_f_20_a_reset_while_the_request_is_written_may_have_been_sent(drive):
+    def hang_up() -> None:
+        sock, _ = listener.accept()
+        sock.recv(1000)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        error = fails(drive(), HttpRequest("POST", url, body=bytes(30_000_000)))
+        thread.join()
+    assert error.request_sent is True
+
+
+def test_a_name_is_looked_up_by_the_system(serve, drive, respond):
+    server = serve(respond())
+    assert drive().send(get(server.url(host="localhost"))).status == 200
 
 
 def test_a_second_address_is_tried_when_the_first_one_refuses(serve, drive, respond):

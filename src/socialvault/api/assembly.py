@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from socialvault.crypto.keyring import Keyring
 from socialvault.exceptions import ConfigurationError
-from socialvault.ports.clock import Clock
-from socialvault.ports.key_service import AsyncKeyService
-from socialvault.ports.runtime import Runtime
-from socialvault.ports.store import AsyncStore
-from socialvault.ports.transport import AsyncTransport
-from socialvault.providers.base import Provider
-from socialvault.vault.admin import Operations
-from socialvault.vault.connections import Connections
 from socialvault.vault.conversation import Conversations
-from socialvault.vault.core import Core, Observer
-from socialvault.vault.flows import Flows
-from socialvault.vault.grants import Grants
-from socialvault.vault.revocation import Revocation
-from socialvault.vault.settings import Providers, Settings, SharedAccounts
-from socialvault.vault.sub_accounts import SubAccounts
+from socialvault.vault.core import Core
+from socialvault.vault.settings import Providers, Settings
 from socialvault.vault.tokens import Tokens
 
 if TYPE_CHECKING:
-    from socialvault.ports.store import Store
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.key_service import AsyncKeyService
+    from socialvault.ports.runtime import Runtime
+    from socialvault.ports.store import AsyncStore, Store
+    from socialvault.ports.transport import AsyncTransport
+    from socialvault.providers.base import Provider
+    from socialvault.vault.admin import Operations
+    from socialvault.vault.connections import Connections
+    from socialvault.vault.core import Observer
+    from socialvault.vault.flows import Flows
+    from socialvault.vault.grants import Grants
+    from socialvault.vault.health import Health
+    from socialvault.vault.renewal import Renewal
+    from socialvault.vault.revocation import Revocation
+    from socialvault.vault.settings import SharedAccounts
+    from socialvault.vault.sub_accounts import SubAccounts
 
 _COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send"}
 
@@ -42,17 +46,67 @@ class SystemClock:
         return time.time()
 
 
-@dataclass(frozen=True, slots=True)
 class UseCases:
-    """Everything a vault can do, in the asynchronous colour."""
+    """Everything a vault can do, in the asynchronous colour; each is loaded at its first use."""
 
-    core: Core
-    flows: Flows
-    tokens: Tokens
-    connections: Connections
-    sub_accounts: SubAccounts
-    revocation: Revocation
-    operations: Operations
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.tokens = Tokens(core, lambda: self.renewal)
+
+    @cached_property
+    def grants(self) -> Grants:
+        """Writes grants."""
+        from socialvault.vault.grants import Grants
+
+        return Grants(self.core)
+
+    @cached_property
+    def sub_accounts(self) -> SubAccounts:
+        """Lists and selects sub-accounts."""
+        from socialvault.vault.sub_accounts import SubAccounts
+
+        return SubAccounts(self.core, self.grants)
+
+    @cached_property
+    def renewal(self) -> Renewal:
+        """Renews tokens."""
+        from socialvault.vault.renewal import Renewal
+
+        return Renewal(self.core, self.grants, self.sub_accounts)
+
+    @cached_property
+    def flows(self) -> Flows:
+        """Begins and completes browser flows."""
+        from socialvault.vault.flows import Flows
+
+        return Flows(self.core, self.grants, self.sub_accounts)
+
+    @cached_property
+    def connections(self) -> Connections:
+        """Lists connections and imports tokens."""
+        from socialvault.vault.connections import Connections
+
+        return Connections(self.core, self.grants)
+
+    @cached_property
+    def revocation(self) -> Revocation:
+        """Disconnects."""
+        from socialvault.vault.revocation import Revocation
+
+        return Revocation(self.core, self.sub_accounts)
+
+    @cached_property
+    def operations(self) -> Operations:
+        """What operators do."""
+        from socialvault.vault.admin import Operations
+
+        return Operations(self.core, self.tokens, self.revocation)
+
+    async def health(self) -> Health:
+        """Look at the store, the keys and the configuration."""
+        from socialvault.vault.health import check_health
+
+        return await check_health(self.core)
 
 
 def settings_of(
@@ -90,19 +144,7 @@ def assemble(
         clock=clock,
         observers=observers,
     )
-    grants = Grants(core)
-    sub_accounts = SubAccounts(core, grants)
-    tokens = Tokens(core, grants, sub_accounts)
-    revocation = Revocation(core, sub_accounts)
-    return UseCases(
-        core=core,
-        flows=Flows(core, grants, sub_accounts),
-        tokens=tokens,
-        connections=Connections(core, grants),
-        sub_accounts=sub_accounts,
-        revocation=revocation,
-        operations=Operations(core, tokens, revocation),
-    )
+    return UseCases(core)
 
 
 def is_asynchronous(part: Any, what: str) -> bool:

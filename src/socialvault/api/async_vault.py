@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from socialvault.api.assembly import SystemClock, UseCases, assemble, is_asynchronous, open_async_store, settings_of
 from socialvault.api.source import AsyncConnectionSource
 from socialvault.api.transport import AsyncLazyTransport
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.connection import Connection, Receipt, SubAccount
-from socialvault.model.login import Completed, Login, Parameters
-from socialvault.model.secret import Secret
-from socialvault.model.token import AccessToken
-from socialvault.ports.clock import Clock
-from socialvault.ports.key_service import AsyncKeyService, KeyService
-from socialvault.ports.store import AsyncStore
-from socialvault.ports.transport import AsyncTransport
-from socialvault.providers.base import Provider
 from socialvault.runtimes.asyncio import AsyncioRuntime
 from socialvault.vault.blocking import BlockingKeyService
-from socialvault.vault.connections import wrapped
-from socialvault.vault.core import Observer
-from socialvault.vault.flows import receive
-from socialvault.vault.health import Health, check_health
-from socialvault.vault.settings import SharedAccounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
     import httpx
+
+    from socialvault.model.connection import Connection, Receipt, SubAccount
+    from socialvault.model.login import Completed, Login, Parameters
+    from socialvault.model.secret import Secret
+    from socialvault.model.token import AccessToken
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.key_service import AsyncKeyService, KeyService
+    from socialvault.ports.store import AsyncStore
+    from socialvault.ports.transport import AsyncTransport
+    from socialvault.providers.base import Provider
+    from socialvault.vault.core import Observer
+    from socialvault.vault.health import Health
+    from socialvault.vault.settings import SharedAccounts
 
 _DRAIN_SECONDS = 30.0
 
@@ -164,7 +164,7 @@ class AsyncVault:
             TransportError: the provider could not be reached.
             TokenAtRiskError: the provider answered, and the store could not keep it.
         """
-        delivery = receive(params, cookies)
+        delivery = self._cases.flows.receive(params, cookies)
         del params, cookies  # this frame may raise, and a traceback shows its locals
         return await self._cases.flows.complete(delivery, slug=provider, owner=owner, tenant=tenant)
 
@@ -271,6 +271,7 @@ class AsyncVault:
             AlreadyConnectedError: another owner has this account; nothing was written.
             ProviderError, TransportError: the provider did not say whose tokens they are.
         """
+        wrapped = self._cases.connections.wrapped
         access, refresh = wrapped(access_token), wrapped(refresh_token)
         del access_token, refresh_token  # this frame may raise, and a traceback shows its locals
         return await self._cases.connections.import_tokens(
@@ -286,7 +287,7 @@ class AsyncVault:
 
     async def health(self) -> Health:
         """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
-        return await check_health(self._cases.core)
+        return await self._cases.health()
 
     def source(self, connection_id: str, *, owner: str, tenant: str = "") -> AsyncConnectionSource:
         """Return a `AsyncTokenSource` for one connection: hand it to whatever signs requests. Nothing is read yet."""
@@ -303,8 +304,9 @@ class AsyncVault:
 
         source = self.source(connection_id, owner=owner, tenant=tenant)
         providers = self._cases.core.providers
-        return shared_async_client(self._transport.get(), AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url)))
-
+        return shared_async_client(
+            self._transport.get(), AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url))
+        )
 
     async def aclose(self) -> None:
         """Wait for work in flight on this loop, then close what this vault opened itself."""

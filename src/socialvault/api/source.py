@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from socialvault.model.token import AccessToken
+from typing import TYPE_CHECKING
+
 from socialvault.runtimes.threads import run
-from socialvault.vault.tokens import Tokens
+
+if TYPE_CHECKING:
+    from socialvault.model.token import AccessToken
+    from socialvault.vault.tokens import Tokens
 
 
 class ConnectionSource:

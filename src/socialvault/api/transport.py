@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from socialvault.ports.clock import Clock
-from socialvault.protocol.messages import HttpRequest, HttpResponse
-
 if TYPE_CHECKING:
+    from socialvault.ports.clock import Clock
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
     from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport
 
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from inspect import iscoroutinefunction
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from socialvault.api.assembly import SystemClock, UseCases, assemble, open_store, require_blocking, settings_of
 from socialvault.api.source import ConnectionSource
 from socialvault.api.transport import LazyTransport
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.connection import Connection, Receipt, SubAccount
-from socialvault.model.login import Completed, Login, Parameters
-from socialvault.model.secret import Secret
-from socialvault.model.token import AccessToken
-from socialvault.ports.clock import Clock
-from socialvault.ports.key_service import KeyService
-from socialvault.ports.store import Store
-from socialvault.ports.transport import Transport
-from socialvault.providers.base import Provider
 from socialvault.runtimes.threads import ThreadRuntime, run
 from socialvault.vault.blocking import BlockingKeyService, BlockingStore, BlockingTransport
-from socialvault.vault.connections import wrapped
-from socialvault.vault.core import Observer
-from socialvault.vault.flows import receive
-from socialvault.vault.health import Health, check_health
-from socialvault.vault.settings import SharedAccounts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from types import TracebackType
+
     import httpx
+
+    from socialvault.model.connection import Connection, Receipt, SubAccount
+    from socialvault.model.login import Completed, Login, Parameters
+    from socialvault.model.secret import Secret
+    from socialvault.model.token import AccessToken
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.key_service import KeyService
+    from socialvault.ports.store import Store
+    from socialvault.ports.transport import Transport
+    from socialvault.providers.base import Provider
+    from socialvault.vault.core import Observer
+    from socialvault.vault.health import Health
+    from socialvault.vault.settings import SharedAccounts
 
 _DRAIN_SECONDS = 30.0
 
@@ -167,7 +167,7 @@ class Vault:
             TransportError: the provider could not be reached.
             TokenAtRiskError: the provider answered, and the store could not keep it.
         """
-        delivery = receive(params, cookies)
+        delivery = self._cases.flows.receive(params, cookies)
         del params, cookies  # this frame may raise, and a traceback shows its locals
         return run(self._cases.flows.complete(delivery, slug=provider, owner=owner, tenant=tenant))
 
@@ -274,24 +274,25 @@ class Vault:
             AlreadyConnectedError: another owner has this account; nothing was written.
             ProviderError, TransportError: the provider did not say whose tokens they are.
         """
+        wrapped = self._cases.connections.wrapped
         access, refresh = wrapped(access_token), wrapped(refresh_token)
         del access_token, refresh_token  # this frame may raise, and a traceback shows its locals
         return run(
             self._cases.connections.import_tokens(
-            provider,
-            owner=owner,
-            tenant=tenant,
-            access_token=access,
-            refresh_token=refresh,
-            expires_at=expires_at,
-            scopes=scopes,
-            subject=subject,
-        )
+                provider,
+                owner=owner,
+                tenant=tenant,
+                access_token=access,
+                refresh_token=refresh,
+                expires_at=expires_at,
+                scopes=scopes,
+                subject=subject,
+            )
         )
 
     def health(self) -> Health:
         """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
-        return run(check_health(self._cases.core))
+        return run(self._cases.health())
 
     def source(self, connection_id: str, *, owner: str, tenant: str = "") -> ConnectionSource:
         """Return a `TokenSource` for one connection: hand it to whatever signs requests. Nothing is read yet."""
@@ -308,8 +309,9 @@ class Vault:
 
         source = self.source(connection_id, owner=owner, tenant=tenant)
         providers = self._cases.core.providers
-        return shared_client(self._transport.get(), BearerAuth(source, lambda url: providers.get(source.provider).signs(url)))
-
+        return shared_client(
+            self._transport.get(), BearerAuth(source, lambda url: providers.get(source.provider).signs(url))
+        )
 
     def close(self) -> None:
         """Wait for work in flight, then close what this vault opened itself."""

@@ -20,12 +20,14 @@ from __future__ import annotations
 import hashlib
 from os import urandom
 from struct import Struct
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from socialvault.exceptions import KeyNotFoundError, MalformedEnvelopeError, TamperedError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 Purpose = Literal["token", "state", "data-key", "vault-key", "escrow", "cursor", "canary"]
 

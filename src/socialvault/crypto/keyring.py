@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import OrderedDict
 from os import urandom
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -13,9 +13,11 @@ from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, p
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
 from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
 from socialvault.model.secret import Secret
-from socialvault.ports.clock import Clock
-from socialvault.ports.key_service import AsyncKeyService
-from socialvault.ports.key_store import AsyncKeyStore
+
+if TYPE_CHECKING:
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.key_service import AsyncKeyService
+    from socialvault.ports.key_store import AsyncKeyStore
 
 DAY_SECONDS = 86_400.0
 

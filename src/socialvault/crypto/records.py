@@ -15,17 +15,20 @@ A token record's plaintext is a packed struct, so that ``token()`` reads one fie
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from struct import Struct
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from socialvault.crypto.envelope import SCHEMA, Sealer
 from socialvault.exceptions import MalformedEnvelopeError
 from socialvault.model.identity import Identity
 from socialvault.model.secret import Secret
 from socialvault.model.token import AccessToken, TokenSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 BUCKET_BYTES = 256
 MICROSECONDS = 1_000_000

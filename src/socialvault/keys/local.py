@@ -6,18 +6,21 @@ import base64
 import os
 import re
 import stat
-from collections.abc import Iterable
 from os import urandom
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import ConfigurationError, KeyNotFoundError
-from socialvault.model.keys import KeyContext
 from socialvault.model.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from socialvault.model.keys import KeyContext
 
 PREFIX = "svk1_"
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from socialvault.model.scopes import Scopes
-from socialvault.model.secret import Secret
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from socialvault.model.scopes import Scopes
+    from socialvault.model.secret import Secret
 
 
 class Status(StrEnum):

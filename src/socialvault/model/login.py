@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from socialvault.model.connection import Connection
-from socialvault.model.scopes import Scopes
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from socialvault.model.connection import Connection
+    from socialvault.model.scopes import Scopes
 
 #: A callback's parameters: a query string, pairs, or a framework's own multi-value mapping.
 Parameters = str | bytes | Mapping[str, str] | Mapping[str, Sequence[str]] | Iterable[tuple[str, str]]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from socialvault.model.scopes import Scopes
 from socialvault.model.secret import Secret, Unexportable, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.model.scopes import Scopes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EMPTY: Mapping[str, str] = MappingProxyType({})

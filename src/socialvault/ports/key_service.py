@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from socialvault.model.keys import KeyContext
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from socialvault.model.keys import KeyContext
 
 
 class KeyService(Protocol):

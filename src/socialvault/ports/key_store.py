@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from socialvault.model.keys import VaultRow, WrappedKey
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from socialvault.model.keys import VaultRow, WrappedKey
 
 
 class KeyStore(Protocol):

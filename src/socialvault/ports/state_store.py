@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from socialvault.model.state import StateRow
+if TYPE_CHECKING:
+    from socialvault.model.state import StateRow
 
 
 class StateStore(Protocol):

@@ -7,10 +7,12 @@ Adapters raise `StoreUnavailableError` when the database can't be reached, is lo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
 
 
 class TokenStore(Protocol):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from socialvault.protocol.messages import HttpRequest, HttpResponse
+if TYPE_CHECKING:
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 
 class Transport(Protocol):

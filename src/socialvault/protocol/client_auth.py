@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote_plus, urlencode
 
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.secret import Secret
 from socialvault.protocol.messages import HttpRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.model.secret import Secret
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 

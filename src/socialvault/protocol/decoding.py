@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl
 
 from socialvault.model.secret import Secret, Unexportable
 from socialvault.protocol import errors
-from socialvault.protocol.messages import HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.protocol.messages import HttpResponse
 
 _MAX_DEPTH = 32
 _MAX_INT_DIGITS = 40  # ids of 128 bits have 39

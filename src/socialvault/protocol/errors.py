@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -16,10 +15,12 @@ from socialvault.exceptions import (
     RateLimitedError,
     ReauthorizationRequiredError,
 )
-from socialvault.protocol.messages import HttpResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from socialvault.protocol.decoding import Document
+    from socialvault.protocol.messages import HttpResponse
 
 #: What an error code means to its reader. ``other``: nothing that the library could act on.
 ErrorKind = Literal["reauthorize", "client", "rate_limited", "unavailable", "other"]

@@ -5,19 +5,23 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import AccountMismatchError, IssuerMismatchError, SocialVaultError
 from socialvault.model.identity import Identity
 from socialvault.model.secret import Secret
-from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
 from socialvault.protocol.decoding import Document, decode_document, decode_optional, parse_object
 from socialvault.protocol.messages import METADATA_RESPONSE_BYTES, Exchange, HttpRequest, HttpResponse
 from socialvault.protocol.timestamps import read_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.model.token import TokenSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from socialvault.model.scopes import Scopes, parse_scopes
-from socialvault.model.secret import Secret
 from socialvault.protocol import errors
 from socialvault.protocol.client_auth import ClientCredentials, Form, authenticated_post
 from socialvault.protocol.decoding import decode_document
-from socialvault.protocol.messages import HttpRequest, HttpResponse
 from socialvault.protocol.timestamps import read_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from socialvault.model.secret import Secret
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 _NO_MAP: Mapping[str, errors.ErrorKind] = MappingProxyType({})
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-from socialvault.model.connection import RevocationOutcome
-from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
 from socialvault.protocol.client_auth import ClientCredentials, Form, authenticated_post
 from socialvault.protocol.decoding import decode_optional
-from socialvault.protocol.messages import HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.model.connection import RevocationOutcome
+    from socialvault.model.token import TokenSet
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 _NO_MAP: Mapping[str, errors.ErrorKind] = MappingProxyType({})
 _OUTCOMES: Mapping[str, RevocationOutcome] = MappingProxyType(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ReauthorizationRequiredError
 from socialvault.model.scopes import parse_scopes
-from socialvault.model.secret import Secret
 from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
 from socialvault.protocol.client_auth import Form
-from socialvault.protocol.decoding import Document
-from socialvault.protocol.messages import HttpResponse
+
+if TYPE_CHECKING:
+    from socialvault.model.secret import Secret
+    from socialvault.protocol.decoding import Document
+    from socialvault.protocol.messages import HttpResponse
 
 _LONGEST_LIFE_SECONDS = 3653 * 86_400  # ten years, leap days included
 _DECIMAL = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NoReturn, TypedDict, get_args
+from typing import Any, ClassVar, Literal, NoReturn, TypedDict, Unpack, get_args
 from urllib.parse import urlencode, urlsplit
-
-from typing_extensions import Unpack
 
 from socialvault.exceptions import AccountMismatchError, ConfigurationError, MalformedResponseError, ProviderError
 from socialvault.model.connection import RevocationOutcome, SubAccountGrant

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
+from typing import Unpack
 from urllib.parse import quote, urlencode
-
-from typing_extensions import Unpack
 
 from socialvault.exceptions import AccountMismatchError, ConfigurationError
 from socialvault.model.connection import SubAccount, SubAccountGrant

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Unpack
 from urllib.parse import urlencode
-
-from typing_extensions import Unpack
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ProviderUnavailableError, RateLimitedError
 from socialvault.model.connection import RevocationOutcome, SubAccount, SubAccountGrant

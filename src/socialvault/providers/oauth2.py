@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from typing_extensions import Unpack
+from typing import Unpack
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.identity import Identity

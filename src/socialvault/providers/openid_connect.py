@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
-from typing import ClassVar
-
-from typing_extensions import Unpack
+from typing import ClassVar, Unpack
 
 from socialvault.model.scopes import ordered
 from socialvault.model.secret import Secret

@@ -7,13 +7,16 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Coroutine, Hashable
 from concurrent.futures import Future
 from copy import copy
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from socialvault.exceptions import SocialVaultError
-from socialvault.ports.runtime import Factory
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Hashable
+
+    from socialvault.ports.runtime import Factory
 
 T = TypeVar("T")
 

@@ -7,14 +7,12 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Coroutine, Hashable
-from concurrent.futures import Future, wait
-from copy import copy
-from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from socialvault.exceptions import SocialVaultError
-from socialvault.ports.runtime import Factory
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Hashable
+
+    from socialvault.ports.runtime import Factory
 
 T = TypeVar("T")
 
@@ -36,6 +34,36 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a blocking call waited for an event loop; use the Async class with asynchronous parts")
 
 
+class _Work(Generic[T]):
+    """What runs on a helper thread, and what came of it. (``concurrent.futures`` would load ``logging``.)"""
+
+    __slots__ = ("_done", "_problem", "_result")
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._result: list[T] = []
+        self._problem: BaseException | None = None
+
+    def succeed(self, result: T) -> None:
+        self._result.append(result)
+        self._done.set()
+
+    def fail(self, problem: BaseException) -> None:
+        self._problem = problem
+        self._done.set()
+
+    def wait(self, timeout_seconds: float | None) -> bool:
+        """Wait for the end, at most so long; return whether it came."""
+        return self._done.wait(timeout_seconds)
+
+    def outcome(self) -> T:
+        """Wait for the end, then return its result or raise its error."""
+        self._done.wait()
+        if self._problem is not None:
+            raise self._problem
+        return self._result[0]
+
+
 class ThreadRuntime:
     """The runtime of ``Vault``."""
 
@@ -48,64 +76,59 @@ class ThreadRuntime:
             if alive is not None:
                 alive._reset()
 
-        if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
-            os.register_at_fork(after_in_child=forked)
+        os.register_at_fork(after_in_child=forked)
 
     def _reset(self) -> None:
         """Begin with nothing in flight: at the start, and in a forked child, whose parent's threads are not here."""
         self._lock = threading.Lock()
-        self._flights: dict[Hashable, Future[Any]] = {}
-        self._working: set[Future[Any]] = set()
+        self._flights: dict[Hashable, _Work[Any]] = {}
+        self._working: set[_Work[Any]] = set()
 
     async def single_flight(self, key: Hashable, factory: Factory[T]) -> T:
         """See `Runtime.single_flight`. The work runs on its own thread; all callers only wait for it."""
         with self._lock:
-            flight: Future[T] | None = self._flights.get(key)
+            flight: _Work[T] | None = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = self._start(factory, key)
-        problem = flight.exception()
-        if isinstance(problem, SocialVaultError):  # a copy each: one for all would collect every caller's frames
-            raise copy(problem).with_traceback(problem.__traceback__) from problem.__cause__
-        return flight.result()
+        return flight.outcome()
 
     async def guarded(
         self, factory: Factory[T], *, deadline_seconds: float, heartbeat: Factory[None] | None, every_seconds: float
     ) -> T:
-        """See `Runtime.guarded`. Work and heartbeat each run on their own thread, until the work is done."""
+        """See `Runtime.guarded`."""
+        until = time.monotonic() + deadline_seconds
         work = self._start(factory, None)
-        if heartbeat is not None:
-            self._start(partial(_beat, heartbeat, work, every_seconds), None)
-        if not wait([work], timeout=deadline_seconds).done:
-            raise TimeoutError("the work goes on, but took longer than its deadline")
-        return work.result()
+        while True:
+            left = until - time.monotonic()
+            if work.wait(max(0.0, min(every_seconds, left))):
+                return work.outcome()
+            if left <= 0:
+                raise TimeoutError("the work goes on, but took longer than its deadline")
+            if heartbeat is not None:
+                await heartbeat()
 
-    def _start(self, factory: Factory[T], key: Hashable) -> Future[T]:
-        outcome: Future[T] = Future()
-        outcome.set_running_or_notify_cancel()
-        self._working.add(outcome)
-        try:
-            threading.Thread(target=self._work, args=(factory, outcome, key), name="socialvault").start()
-        except RuntimeError:  # the process is out of threads
-            self._working.discard(outcome)
-            raise
-        return outcome
+    def _start(self, factory: Factory[T], key: Hashable) -> _Work[T]:
+        work: _Work[T] = _Work()
+        self._working.add(work)
+        threading.Thread(target=self._run, args=(factory, work, key), name="socialvault").start()
+        return work
 
-    def _work(self, factory: Factory[T], outcome: Future[T], key: Hashable) -> None:
+    def _run(self, factory: Factory[T], work: _Work[T], key: Hashable) -> None:
         try:
             result = run(factory())
         except BaseException as problem:
-            self._land(outcome, key)
-            outcome.set_exception(problem)
+            self._land(work, key)
+            work.fail(problem)
         else:
-            self._land(outcome, key)
-            outcome.set_result(result)
+            self._land(work, key)
+            work.succeed(result)
 
-    def _land(self, outcome: Future[Any], key: Hashable) -> None:
+    def _land(self, work: _Work[Any], key: Hashable) -> None:
         """Make room for the next flight before anybody learns of this one's end."""
         with self._lock:
-            self._working.discard(outcome)
-            if self._flights.get(key) is outcome:
-                del self._flights[key]
+            self._working.discard(work)
+            if key is not None:
+                self._flights.pop(key, None)
 
     async def sleep(self, seconds: float) -> None:
         """See `Runtime.sleep`."""
@@ -113,13 +136,6 @@ class ThreadRuntime:
 
     async def drain(self, timeout_seconds: float) -> None:
         """See `Runtime.drain`."""
-        wait(list(self._working), timeout=timeout_seconds)
-
-
-async def _beat(heartbeat: Factory[None], work: Future[Any], every_seconds: float) -> None:
-    """Call `heartbeat` until `work` is done. One that fails decides over nothing; the next may succeed."""
-    while not wait([work], timeout=every_seconds).done:
-        try:
-            await heartbeat()
-        except Exception as problem:
-            _logger.warning("a heartbeat raised %s", type(problem).__name__)
+        until = time.monotonic() + timeout_seconds
+        for work in list(self._working):
+            work.wait(max(0.0, until - time.monotonic()))

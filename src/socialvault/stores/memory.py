@@ -6,16 +6,20 @@ import hmac
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError, StoreUnavailableError
 from socialvault.model.connection import AccountKey, ConnectionRow, Status, StatusWrite, TokenRow, TokenWrite
-from socialvault.model.keys import VaultRow, WrappedKey
-from socialvault.model.state import StateRow
-from socialvault.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from socialvault.model.keys import VaultRow, WrappedKey
+    from socialvault.model.state import StateRow
+    from socialvault.ports.clock import Clock
 
 _BY_AGE = attrgetter("created_at_seconds", "id")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PORTS = {"http": 80, "https": 443}
 
@@ -36,8 +39,7 @@ _SPECIAL_IPV4 = tuple(
 # are inside: protocol assignments with Teredo, documentation, 6to4, AS112.
 _GLOBAL_IPV6 = IPv6Network("2000::/3")
 _SPECIAL_IPV6 = tuple(
-    IPv6Network(network)
-    for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
+    IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )
 
 

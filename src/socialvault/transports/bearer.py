@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING
 
 import httpx
 
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.token import AccessToken
-from socialvault.ports.token_source import AsyncTokenSource, TokenSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+
+    from socialvault.model.token import AccessToken
+    from socialvault.ports.token_source import AsyncTokenSource, TokenSource
 
 # Wider than RFC 6750's b64token, as tokens with "|" exist; but nothing that could end the header.
 _TOKEN = re.compile(r"[!-~]+")

@@ -5,15 +5,20 @@ They cost microseconds, so there is one per block of calls; closing one closes n
 
 from __future__ import annotations
 
-import httpcore
+from typing import TYPE_CHECKING
+
 import httpx
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.transports.addresses import AddressPolicy, read_target
-from socialvault.transports.bearer import AsyncBearerAuth, BearerAuth
 from socialvault.transports.exchange import without_frames
-from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport
-from socialvault.transports.settings import TransportSettings
+
+if TYPE_CHECKING:
+    import httpcore
+
+    from socialvault.transports.bearer import AsyncBearerAuth, BearerAuth
+    from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport
+    from socialvault.transports.settings import TransportSettings
 
 
 def shared_client(transport: HttpxTransport, auth: BearerAuth, *, untrusted_host: bool = False) -> httpx.Client:

@@ -20,6 +20,17 @@ class Deadline(float):
         self.ends_at_seconds = time.monotonic() + seconds
         return self
 
+    def left(self, spent: type[Exception]) -> float:
+        """Return what is left, in seconds.
+
+        Raises:
+            Exception: of type `spent`, when nothing is.
+        """
+        seconds = self.ends_at_seconds - time.monotonic()
+        if seconds <= 0:
+            raise spent("the deadline has passed")
+        return seconds
+
 
 def remaining(timeout: float | None, spent: type[Exception]) -> float | None:
     """Return what is left of `timeout`: of a plain one, all of it.
@@ -27,9 +38,4 @@ def remaining(timeout: float | None, spent: type[Exception]) -> float | None:
     Raises:
         Exception: of type `spent`, when a deadline has passed.
     """
-    if not isinstance(timeout, Deadline):
-        return timeout
-    left = timeout.ends_at_seconds - time.monotonic()
-    if left <= 0:
-        raise spent("the deadline has passed")
-    return left
+    return timeout.left(spent) if isinstance(timeout, Deadline) else timeout

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 
 from socialvault.exceptions import ConfigurationError, TransportError
-from socialvault.ports.clock import Clock
 from socialvault.protocol.messages import HttpRequest, HttpResponse
 from socialvault.transports.addresses import Target, read_target
 from socialvault.transports.network import AddressRefusedError, NameLookupError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.ports.clock import Clock
 
 # What frames the message is the transport's to set; a second opinion on it is how requests are smuggled.
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})

@@ -12,23 +12,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-import ssl
 import threading
-from typing import Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 from urllib.parse import unquote, urlsplit
 
 import httpcore
 import httpx
 
 from socialvault.model.secret import Secret
-from socialvault.ports.clock import Clock
-from socialvault.protocol.messages import HttpRequest, HttpResponse
 from socialvault.transports.addresses import AddressPolicy
-from socialvault.transports.deadline import Deadline, remaining
+from socialvault.transports.deadline import Deadline
 from socialvault.transports.exchange import Call
 from socialvault.transports.network import AsyncCheckedNetwork, CheckedNetwork, Resolver, system_addresses
 from socialvault.transports.settings import TransportSettings
 from socialvault.transports.shelf import Shelf
+
+if TYPE_CHECKING:
+    import ssl
+
+    from socialvault.ports.clock import Clock
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 __all__ = ["AsyncHttpxTransport", "HttpxTransport", "TransportSettings"]
 
@@ -126,20 +129,18 @@ class HttpxTransport:
     def _exchange(self, call: Call) -> HttpResponse:
         deadline = Deadline(self.settings.total_deadline.total_seconds())
         lane = self._lane("provider", untrusted_host=call.untrusted_host)
-        if not lane.slots.acquire(timeout=remaining(deadline, httpcore.PoolTimeout)):
+        if not lane.slots.acquire(timeout=deadline.left(httpcore.PoolTimeout)):
             raise httpcore.PoolTimeout
         try:
-            left = remaining(deadline, httpcore.PoolTimeout)
-            connect = Deadline(min(left or 0, self.settings.connect_timeout.total_seconds()))
+            left = deadline.left(httpcore.PoolTimeout)
+            connect = Deadline(min(left, self.settings.connect_timeout.total_seconds()))
             timeouts = {"connect": connect, "write": deadline, "read": deadline}
             self._converse(lane.shelf, call.wire_request(timeouts, call.watch), call)
             return call.answer()
         finally:
             lane.slots.release()
 
-    def _converse(
-        self, shelf: Shelf[httpcore.ConnectionInterface], request: httpcore.Request, call: Call
-    ) -> None:
+    def _converse(self, shelf: Shelf[httpcore.ConnectionInterface], request: httpcore.Request, call: Call) -> None:
         connection, dropped = shelf.take(request.url.origin)
         try:
             for unused in dropped:

@@ -10,16 +10,19 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore
 
-from socialvault.transports.addresses import AddressPolicy
 from socialvault.transports.deadline import Deadline, remaining
+
+if TYPE_CHECKING:
+    import ssl
+
+    from socialvault.transports.addresses import AddressPolicy
 
 #: Turns a host and a port into IP addresses, best first; blocking; raises OSError.
 Resolver = Callable[[str, int], Sequence[str]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Collection
 
 
 @dataclass(frozen=True, slots=True, eq=False)

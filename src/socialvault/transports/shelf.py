@@ -8,10 +8,12 @@ to one request at a time. The pool is left what it does well: it knows how to ma
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
-import httpcore
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import httpcore
 
 
 class Connection(Protocol):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from socialvault.model.connection import Connection, Receipt
 from socialvault.vault.core import Core, describe
-from socialvault.vault.revocation import Revocation
-from socialvault.vault.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from socialvault.model.connection import Connection, Receipt
+    from socialvault.vault.revocation import Revocation
+    from socialvault.vault.tokens import Tokens
 
 
 class Operations:

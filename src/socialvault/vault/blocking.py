@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
-from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
-from socialvault.model.state import StateRow
-from socialvault.ports.key_service import KeyService
-from socialvault.ports.store import Store
-from socialvault.ports.transport import Transport
-from socialvault.protocol.messages import HttpRequest, HttpResponse
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+    from socialvault.model.state import StateRow
+    from socialvault.ports.key_service import KeyService
+    from socialvault.ports.store import Store
+    from socialvault.ports.transport import Transport
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 
 class BlockingTransport:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.connection import Connection, ConnectionRow
 from socialvault.model.identity import Identity
 from socialvault.model.secret import Secret
 from socialvault.model.token import TokenSet
-from socialvault.providers.base import Provider
-from socialvault.vault.core import Core
-from socialvault.vault.grants import Grants
 from socialvault.vault.settings import check_owner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from socialvault.model.connection import Connection, ConnectionRow
+    from socialvault.providers.base import Provider
+    from socialvault.vault.core import Core
+    from socialvault.vault.grants import Grants
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -48,6 +52,11 @@ class Connections:
             return connection
         parent: ConnectionRow = await self._core.row(row.account.parent_id, tenant, owner)
         return _following(connection, await self._core.describe(parent))
+
+    @staticmethod
+    def wrapped(value: str | Secret[str] | None) -> Secret[str] | None:
+        """Wrap a token given by a caller, whatever it is; `import_tokens` judges it."""
+        return Secret(value) if isinstance(value, str) else value
 
     async def import_tokens(
         self,
@@ -89,11 +98,6 @@ class Connections:
     async def _identity(self, provider: Provider, token: TokenSet) -> Identity:
         server = await self._core.conversations.run(provider.resolve())
         return await self._core.conversations.run(provider.fetch_identity(server, token, None))
-
-
-def wrapped(value: str | Secret[str] | None) -> Secret[str] | None:
-    """Wrap a token given by a caller, whatever it is; `import_tokens` judges it."""
-    return Secret(value) if isinstance(value, str) else value
 
 
 def _checked(secret: Secret[str] | None, what: str) -> Secret[str]:

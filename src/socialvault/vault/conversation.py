@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.exceptions import TransportError
-from socialvault.ports.clock import Clock
-from socialvault.ports.transport import AsyncTransport
-from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.transport import AsyncTransport
+    from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 
 T = TypeVar("T")
 

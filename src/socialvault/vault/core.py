@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from socialvault.crypto.keyring import Keyring
 from socialvault.crypto.records import TokenRecord, open_record, seal_record
 from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError
 from socialvault.model.connection import Connection, ConnectionRow, Status
 from socialvault.model.events import Event, EventName
 from socialvault.model.identity import Identity
-from socialvault.ports.clock import Clock
-from socialvault.ports.runtime import Runtime
-from socialvault.ports.state_store import AsyncStateStore
-from socialvault.ports.token_store import AsyncTokenStore
-from socialvault.providers.base import Provider
-from socialvault.vault.conversation import Conversations
 from socialvault.vault.schedule import can_renew
-from socialvault.vault.settings import Providers, Settings
+
+if TYPE_CHECKING:
+    from socialvault.crypto.keyring import Keyring
+    from socialvault.ports.clock import Clock
+    from socialvault.ports.runtime import Runtime
+    from socialvault.ports.store import AsyncStore
+    from socialvault.providers.base import Provider
+    from socialvault.vault.conversation import Conversations
+    from socialvault.vault.settings import Providers, Settings
 
 #: Told about every transition; may be a coroutine function where the vault is an ``AsyncVault``.
 Observer = Callable[[Event], Awaitable[None] | None]
-
-_logger = logging.getLogger("socialvault")
-
-
-class Store(AsyncTokenStore, AsyncStateStore, Protocol):
-    """The two storage ports that use cases speak to; keys are the keyring's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +34,7 @@ class Core:
 
     settings: Settings
     providers: Providers
-    store: Store
+    store: AsyncStore
     keyring: Keyring
     conversations: Conversations
     runtime: Runtime
@@ -114,7 +108,10 @@ class Core:
                 if isawaitable(told):
                     await told
             except Exception as problem:
-                _logger.error("an observer of %s events raised %s", name, type(problem).__name__)
+                import logging
+
+                logger = logging.getLogger("socialvault")
+                logger.error("an observer of %s events raised %s", name, type(problem).__name__)
 
     async def describe(self, row: ConnectionRow) -> Connection:
         """Return a row as callers see it."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from types import MappingProxyType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from socialvault import exceptions
@@ -30,12 +28,17 @@ from socialvault.model.secret import Secret
 from socialvault.model.state import StateRow
 from socialvault.protocol import pkce
 from socialvault.protocol.authorization import AuthorizationResponse, allowed_return_to, check_issuer, parse_response
-from socialvault.protocol.metadata import ServerMetadata
-from socialvault.providers.base import Grant, Provider
-from socialvault.vault.core import Core
-from socialvault.vault.grants import Grants
 from socialvault.vault.settings import check_owner
-from socialvault.vault.sub_accounts import SubAccounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import timedelta
+
+    from socialvault.protocol.metadata import ServerMetadata
+    from socialvault.providers.base import Grant, Provider
+    from socialvault.vault.core import Core
+    from socialvault.vault.grants import Grants
+    from socialvault.vault.sub_accounts import SubAccounts
 
 _COOKIE_PREFIX = "socialvault_"
 _DEFAULT_RETURN = "/"
@@ -52,16 +55,6 @@ class Delivery:
     response: AuthorizationResponse
     state_hash: bytes
     binding: bytes
-
-
-def receive(params: Parameters, cookies: Mapping[str, str]) -> Delivery | StateMismatchError:
-    """Read a callback. A refusal is returned and not raised, so that no traceback holds what was delivered."""
-    try:
-        response = parse_response(params)
-    except StateMismatchError as problem:
-        return StateMismatchError(str(problem))
-    state = response.state.reveal()
-    return Delivery(response, _digest(state), _digest(cookies.get(cookie_name(state)) or ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +169,16 @@ class Flows:
         return found
 
     # --- complete -------------------------------------------------------------------------------
+
+    @staticmethod
+    def receive(params: Parameters, cookies: Mapping[str, str]) -> Delivery | StateMismatchError:
+        """Read a callback. A refusal is returned and not raised, so that no traceback holds what was delivered."""
+        try:
+            response = parse_response(params)
+        except StateMismatchError as problem:
+            return StateMismatchError(str(problem))
+        state = response.state.reveal()
+        return Delivery(response, _digest(state), _digest(cookies.get(cookie_name(state)) or ""))
 
     async def complete(
         self, delivery: Delivery | StateMismatchError, *, slug: str, owner: str, tenant: str

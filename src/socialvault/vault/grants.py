@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.crypto.records import TokenRecord
 from socialvault.exceptions import (
@@ -17,11 +16,15 @@ from socialvault.exceptions import (
 )
 from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenWrite
 from socialvault.model.identity import Identity
-from socialvault.model.token import TokenSet
 from socialvault.protocol.token import merge
-from socialvault.providers.base import Provider
 from socialvault.vault.core import Core, seconds
 from socialvault.vault.schedule import dies_at, due_at
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from socialvault.model.token import TokenSet
+    from socialvault.providers.base import Provider
 
 T = TypeVar("T")
 

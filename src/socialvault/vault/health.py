@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import SocialVaultError
-from socialvault.vault.core import Core
+
+if TYPE_CHECKING:
+    from socialvault.vault.core import Core
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError, GenerationConflictError, ProviderError, TransportError
 from socialvault.model.connection import ConnectionRow, Receipt, RevocationOutcome, Status, StatusWrite
 from socialvault.vault.core import Core, not_found
 from socialvault.vault.settings import check_owner
-from socialvault.vault.sub_accounts import SubAccounts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from socialvault.vault.sub_accounts import SubAccounts
 
 _TOMBSTONE_ATTEMPTS = 20
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from socialvault.model.token import TokenSet
-from socialvault.providers.base import Renewal
+if TYPE_CHECKING:
+    from socialvault.model.token import TokenSet
+    from socialvault.providers.base import Renewal
 
 #: An exchange only works with a valid token, so it starts early: a forgotten account has days to be noticed.
 _EXCHANGE_LEAD = timedelta(days=10)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.protocol.authorization import check_return_to_pattern
 from socialvault.providers.base import Provider, check_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 #: What happens when another owner connects an account that is connected: refuse it, or keep one connection each.
 SharedAccounts = Literal["refuse", "separate"]

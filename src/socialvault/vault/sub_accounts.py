@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ReauthorizationRequiredError, TransportError
 from socialvault.model.connection import Connection, ConnectionRow, Status, StatusWrite, SubAccount, SubAccountGrant
 from socialvault.model.identity import Identity
 from socialvault.model.token import TokenSet
-from socialvault.providers.base import Provider
 from socialvault.vault.core import Core, not_found
-from socialvault.vault.grants import Grants
 from socialvault.vault.settings import check_owner
 from socialvault.vault.verdict import mark_dead, reauthorization_required
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from socialvault.providers.base import Provider
+    from socialvault.vault.grants import Grants
 
 
 class SubAccounts:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from socialvault.exceptions import ReauthorizationRequiredError
 from socialvault.model.connection import ConnectionRow, Status, StatusWrite
-from socialvault.vault.core import Core
+
+if TYPE_CHECKING:
+    from socialvault.vault.core import Core
 
 
 async def mark_dead(core: Core, row: ConnectionRow, reason: str) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from socialvault.exceptions import StoreUnavailableError
-from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
-from socialvault.model.keys import VaultRow, WrappedKey
-from socialvault.model.state import StateRow
-from socialvault.ports.clock import Clock
 from socialvault.stores.sqlite.reads import Reads
 from socialvault.stores.sqlite.store import SQLiteStore
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping, Sequence
+
+    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.keys import VaultRow, WrappedKey
+    from socialvault.model.state import StateRow
+    from socialvault.ports.clock import Clock
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -15,11 +15,13 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 BUSY_TIMEOUT_SECONDS = 5.0
 # For one's turn behind the other writers of this process, each of whom may wait for the database in turn.

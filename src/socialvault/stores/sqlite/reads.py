@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenRow
 from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.state import StateRow
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
 from socialvault.stores.sqlite.schema import LIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 CONNECTION_COLUMNS = (
     "id, tenant, provider, client_id, issuer, subject, parent_id, shared_with, owner, kind, status, reason, generation,"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import os
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from socialvault.model.connection import ConnectionRow, StatusWrite, TokenWrite
 from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.state import StateRow
-from socialvault.ports.clock import Clock
 from socialvault.stores.sqlite.connections import open_database
 from socialvault.stores.sqlite.reads import (
     CONNECTION_COLUMNS,
@@ -21,6 +19,12 @@ from socialvault.stores.sqlite.reads import (
     connection_row,
 )
 from socialvault.stores.sqlite.schema import LIVE, prepare
+
+if TYPE_CHECKING:
+    import os
+
+    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenWrite
+    from socialvault.ports.clock import Clock
 
 _INSERT = f"""
     INSERT INTO connections ({CONNECTION_COLUMNS}) VALUES (?{", ?" * 24})

@@ -9,8 +9,7 @@ import asyncio
 import itertools
 import os
 import random
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -18,6 +17,9 @@ from socialvault import AsyncVault, LocalKeyring, Vault
 from socialvault.crypto.envelope import Sealer, key_id_of
 from socialvault.crypto.records import open_access, pack_token
 from socialvault.providers import X
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REDIRECT_URI = "https://app.example/oauth/{provider}/callback"
 _UNKNOWN = -(2**63)

@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from socialvault.api.vault import Vault
     from socialvault.exceptions import SocialVaultError
     from socialvault.keys.local import LocalKeyring
-    from socialvault.model.connection import Connection, Receipt, Status, SubAccount
+    from socialvault.model.connection import Connection, Receipt, SubAccount
     from socialvault.model.events import Event
     from socialvault.model.login import Completed, Login
     from socialvault.model.secret import Secret
+    from socialvault.model.status import Status
     from socialvault.model.token import AccessToken
     from socialvault.vault.health import Health
 else:
@@ -50,7 +51,7 @@ else:
         "Receipt": "model.connection",
         "Secret": "model.secret",
         "SocialVaultError": "exceptions",
-        "Status": "model.connection",
+        "Status": "model.status",
         "SubAccount": "model.connection",
         "Vault": "api.vault",
     }

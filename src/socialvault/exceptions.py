@@ -42,9 +42,11 @@ No message carries a token, a code, a verifier, a response body or a URL's query
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import timedelta
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import timedelta
 
 Action = Literal["retry", "reauthorize", "fix_configuration", "report"]
 

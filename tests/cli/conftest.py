@@ -7,9 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.canaries import found_in
@@ -17,7 +16,11 @@ from typer.testing import CliRunner, Result
 
 from socialvault import AsyncVault, Connection, LocalKeyring, Vault
 from socialvault.cli.app import app
-from socialvault.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from socialvault.sandbox import Sandbox
 
 OWNER, TENANT = "user-42", "acme"
 MAIN = "from socialvault.cli import main; main()"

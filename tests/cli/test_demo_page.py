@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from html.parser import HTMLParser
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -14,6 +14,9 @@ from support.canaries import found_in
 
 from socialvault import AsyncVault
 from socialvault.cli.demo.page import build_page
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 HERE = "http://127.0.0.1"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import pytest
 from support.canaries import found_in
@@ -21,6 +21,9 @@ from socialvault.providers import Provider
 from socialvault.runtimes.asyncio import AsyncioRuntime
 from socialvault.runtimes.threads import ThreadRuntime
 from socialvault.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 STEPS = {step.id: step for step in STORY}
 CALLERS = 8

@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from socialvault.crypto.flows import FlowRecord, open_flow
 from socialvault.crypto.keyring import Keyring
-from socialvault.crypto.records import FlowRecord, open_access, open_flow, open_record
+from socialvault.crypto.records import open_access, open_record
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.secret import Secret

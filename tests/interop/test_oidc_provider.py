@@ -6,9 +6,8 @@ import asyncio
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx
@@ -22,10 +21,14 @@ from socialvault.exceptions import (
     IssuerMismatchError,
     ReauthorizationRequiredError,
 )
-from socialvault.model.login import Login
-from socialvault.model.secret import Secret
 from socialvault.providers import OpenIDConnect
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from socialvault.model.login import Login
+    from socialvault.model.secret import Secret
 
 HERE = Path(__file__).parent
 SECRET = "a:b%/+ ~secret-of-the-interop-client"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 SENT_AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -28,6 +28,9 @@ from socialvault.protocol import (
     token,
 )
 from socialvault.protocol.id_token import _encode_segment as b64
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 CANARY = "kanarienvogel"
 # Encoded, a canary shows as one of these, whichever byte it starts on.

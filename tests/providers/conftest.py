@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -18,7 +17,11 @@ from socialvault.model.secret import Secret
 from socialvault.model.token import TokenSet
 from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, X
-from socialvault.providers.base import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from socialvault.providers.base import Provider
 
 SENT_AT = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRET = "s3cret"

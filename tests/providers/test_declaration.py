@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 from datetime import timedelta
-from typing import get_type_hints
+from inspect import signature
 
 import pytest
 
@@ -187,7 +187,7 @@ def test_overrides_cover_every_option_there_is():
 def test_r_04_no_provider_has_an_option_about_state(name, make):
     provider = make(name)
     flow = {"state", "binding", "cookie", "csrf"}
-    offered = {*ProviderOptions.__annotations__, *dir(type(provider)), *get_type_hints(type(provider).__init__)}
+    offered = {*ProviderOptions.__annotations__, *dir(type(provider)), *signature(type(provider).__init__).parameters}
     assert not [found for found in offered if flow & set(found.strip("_").split("_"))]
     for option in ("state", "use_state", "verify_state", "skip_state"):
         with pytest.raises(ConfigurationError, match="has no option"):

@@ -76,7 +76,7 @@ def test_importing_the_face_or_the_registry_loads_no_provider():
         "import sys, socialvault.providers, socialvault.providers.registry as r; r.known_slugs(); "
         "print(*[m for m in sys.modules if m.startswith('socialvault.providers.')])"
     )
-    assert set(loaded) == {"socialvault.providers.base", "socialvault.providers.registry"}
+    assert set(loaded) == {"socialvault.providers.registry"}
 
 
 def test_one_provider_loads_no_other():

@@ -3,14 +3,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 
-from socialvault.sandbox import Callback, Sandbox
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from socialvault.sandbox import Callback, Sandbox
 
 REDIRECT_URI = "https://app.example/callback"
 VERIFIER = "verifier-" + "v" * 40

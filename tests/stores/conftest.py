@@ -8,12 +8,14 @@ import sqlite3
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from socialvault.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 InChild = Callable[[Callable[[], Any]], Any]
 InChildren = Callable[[int, Callable[[int], Any]], list[Any]]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from socialvault.sandbox.contracts import Awaited, KeyStoreContract, ManualClock, StateStoreContract, TokenStoreContract
-from socialvault.sandbox.contracts.base import OpenStore
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
+
+if TYPE_CHECKING:
+    from socialvault.sandbox.contracts.base import OpenStore
 
 
 class TestMemoryStore(TokenStoreContract, StateStoreContract, KeyStoreContract):

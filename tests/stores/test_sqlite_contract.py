@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from socialvault.sandbox.contracts import Awaited, KeyStoreContract, ManualClock, StateStoreContract, TokenStoreContract
-from socialvault.sandbox.contracts.base import OpenStore
 from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from socialvault.sandbox.contracts.base import OpenStore
 
 
 class TestSQLiteStore(TokenStoreContract, StateStoreContract, KeyStoreContract):

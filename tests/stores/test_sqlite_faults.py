@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +18,9 @@ from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavaila
 from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, token_write, wrapped_key
 from socialvault.stores.sqlite import SQLiteStore, connections, schema
 from socialvault.stores.sqlite.connections import refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 InChild = Callable[[Callable[[], Any]], Any]
 

@@ -8,13 +8,12 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
-from socialvault.model.connection import Status
+from socialvault.model.status import Status
 from socialvault.sandbox.contracts.rows import (
     OWNER,
     TENANT,
@@ -26,6 +25,9 @@ from socialvault.sandbox.contracts.rows import (
     wrapped_key,
 )
 from socialvault.stores.sqlite import SQLiteStore, schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 InChildren = Callable[[int, Callable[[int], Any]], list[Any]]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import re
 import traceback
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote_plus
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 _BELOW = re.compile(r"/(?:socialvault|httpx|httpcore|h11|joserfc|cryptography|tenacity)/[^/]*(?:/|[.]py)")
 

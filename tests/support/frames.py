@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from support.canaries import whole_story
 
 import socialvault
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 E = TypeVar("E", bound=BaseException)
 
@@ -23,3 +27,11 @@ def from_the_library(problem: E) -> E:
         if other is not None:
             from_the_library(other)
     return problem.with_traceback(traceback)
+
+
+def shows(problem: BaseException, secret: bytes) -> bool:
+    """Whether eight bytes in a row of `secret` appear in what an error tracker would see of the library's frames."""
+    story = whole_story(from_the_library(problem)).replace("\\\\", "\\")  # locals are shown as repr of repr
+    windows = [secret[start : start + 8] for start in range(len(secret) - 7)]
+    spelt = [repr(window)[2:-1] for window in windows if not {0x22, 0x27, 0x5C} & {*window}]
+    return any(spelling in story for spelling in [*spelt, *(window.hex() for window in windows)])

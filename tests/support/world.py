@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from socialvault import AsyncVault, LocalKeyring, Vault
-from socialvault.model.connection import Connection
-from socialvault.model.events import Event
-from socialvault.model.login import Completed, Login
-from socialvault.providers import Provider
-from socialvault.sandbox import Sandbox
-from socialvault.sandbox.browser import Callback
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
 from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
+
+    from socialvault.model.connection import Connection
+    from socialvault.model.events import Event
+    from socialvault.model.login import Completed, Login
+    from socialvault.providers import Provider
+    from socialvault.sandbox import Sandbox
+    from socialvault.sandbox.browser import Callback
 
 Colour = Literal["sync", "async"]
 StoreKind = Literal["memory", "sqlite"]

@@ -11,20 +11,23 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from socialvault.model.token import AccessToken
-from socialvault.protocol.messages import HttpRequest, HttpResponse
 from socialvault.transports.bearer import AsyncBearerAuth, BearerAuth
 from socialvault.transports.client import shared_async_client, shared_client
 from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport, TransportSettings
 from socialvault.transports.network import system_addresses
+
+if TYPE_CHECKING:
+    import httpx
+
+    from socialvault.protocol.messages import HttpRequest, HttpResponse
 
 NOW_SECONDS = 1_700_000_000.25
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Literal, assert_type
+from typing import TYPE_CHECKING, Literal, assert_type
 
 import httpx
 
@@ -31,8 +31,10 @@ from socialvault.exceptions import (
     RefreshBusyError,
     TransportError,
 )
-from socialvault.ports.token_source import AsyncTokenSource, TokenSource
 from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, Provider, X
+
+if TYPE_CHECKING:
+    from socialvault.ports.token_source import AsyncTokenSource, TokenSource
 
 PROVIDERS: list[Provider] = [
     X(client_id="id", client_secret="secret"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.canaries import assert_absent_from_files
 from support.world import World, open_world
 
 from socialvault.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 COMBINATIONS = [(colour, kind) for colour in ("sync", "async") for kind in ("memory", "sqlite")]
 

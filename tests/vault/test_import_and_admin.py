@@ -10,7 +10,7 @@ from support.world import OWNER, TENANT, World
 
 from socialvault import Secret
 from socialvault.exceptions import AlreadyConnectedError, ConfigurationError, ConnectionNotFoundError, ProviderError
-from socialvault.model.connection import Status
+from socialvault.model.status import Status
 
 MINE: dict[str, Any] = {"owner": OWNER, "tenant": TENANT}
 

@@ -6,8 +6,7 @@ import asyncio
 import hashlib
 import sqlite3
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.world import OWNER, TENANT, World
@@ -24,6 +23,9 @@ from socialvault.exceptions import (
 )
 from socialvault.providers import OAuth2, X
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MINE: dict[str, Any] = {"owner": OWNER, "tenant": TENANT}
 GOOD: dict[str, Any] = {

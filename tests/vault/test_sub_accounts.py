@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 from support.world import OWNER, TENANT, World
 
 from socialvault.exceptions import ConfigurationError, ReauthorizationRequiredError
-from socialvault.model.connection import Connection, Status
+from socialvault.model.status import Status
+
+if TYPE_CHECKING:
+    from socialvault.model.connection import Connection
 
 MINE: dict[str, Any] = {"owner": OWNER, "tenant": TENANT}
 

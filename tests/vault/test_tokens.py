@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.world import OWNER, SLUGS, TENANT, World
@@ -22,7 +22,10 @@ from socialvault.exceptions import (
     ReauthorizationRequiredError,
     TransportError,
 )
-from socialvault.model.connection import Connection, Status
+from socialvault.model.status import Status
+
+if TYPE_CHECKING:
+    from socialvault.model.connection import Connection
 
 HOURS_3 = timedelta(hours=3)
 DAY = timedelta(days=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from socialvault.api.assembly import SystemClock, UseCases, assemble, is_asynchronous, open_async_store, settings_of
 from socialvault.api.source import AsyncConnectionSource
@@ -315,7 +315,7 @@ class AsyncVault:
         if self._own_store is not None:
             await self._own_store.aclose()
 
-    async def __aenter__(self) -> AsyncVault:
+    async def __aenter__(self) -> Self:
         await self.open()
         return self
 
@@ -329,7 +329,7 @@ class AsyncAdmin:
     """What operators need across owners and tenants; nothing here returns a token. Found on ``AsyncVault.admin``."""
 
     def __init__(self, cases: UseCases) -> None:
-        self._operations = cases.operations
+        self._cases = cases
 
     async def find(
         self,
@@ -347,13 +347,13 @@ class AsyncAdmin:
             after_id: the last id of the page before.
             limit: rows at most.
         """
-        return await self._operations.find(
+        return await self._cases.operations.find(
             tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
         )
 
     async def counts(self) -> Mapping[str, int]:
         """Count connections per status."""
-        return await self._operations.counts()
+        return await self._cases.operations.counts()
 
     async def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
         """Renew a connection now.
@@ -361,7 +361,7 @@ class AsyncAdmin:
         Raises:
             SocialVaultError: as `AsyncVault.refresh`.
         """
-        await self._operations.refresh(connection_id, owner, tenant)
+        await self._cases.operations.refresh(connection_id, owner, tenant)
 
     async def revoke(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
         """Disconnect a connection.
@@ -369,4 +369,4 @@ class AsyncAdmin:
         Raises:
             SocialVaultError: as `AsyncVault.disconnect`.
         """
-        return await self._operations.revoke(connection_id, owner, tenant)
+        return await self._cases.operations.revoke(connection_id, owner, tenant)

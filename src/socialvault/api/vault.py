@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from socialvault.api.assembly import SystemClock, UseCases, assemble, open_store, require_blocking, settings_of
 from socialvault.api.source import ConnectionSource
@@ -320,7 +320,7 @@ class Vault:
         if self._own_store is not None:
             self._own_store.close()
 
-    def __enter__(self) -> Vault:
+    def __enter__(self) -> Self:
         self.open()
         return self
 
@@ -334,7 +334,7 @@ class Admin:
     """What operators need across owners and tenants; nothing here returns a token. Found on ``Vault.admin``."""
 
     def __init__(self, cases: UseCases) -> None:
-        self._operations = cases.operations
+        self._cases = cases
 
     def find(
         self,
@@ -353,14 +353,14 @@ class Admin:
             limit: rows at most.
         """
         return run(
-            self._operations.find(
+            self._cases.operations.find(
                 tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
             )
         )
 
     def counts(self) -> Mapping[str, int]:
         """Count connections per status."""
-        return run(self._operations.counts())
+        return run(self._cases.operations.counts())
 
     def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
         """Renew a connection now.
@@ -368,7 +368,7 @@ class Admin:
         Raises:
             SocialVaultError: as `Vault.refresh`.
         """
-        run(self._operations.refresh(connection_id, owner, tenant))
+        run(self._cases.operations.refresh(connection_id, owner, tenant))
 
     def revoke(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
         """Disconnect a connection.
@@ -376,7 +376,7 @@ class Admin:
         Raises:
             SocialVaultError: as `Vault.disconnect`.
         """
-        return run(self._operations.revoke(connection_id, owner, tenant))
+        return run(self._cases.operations.revoke(connection_id, owner, tenant))
 
 
 def _blocking(observers: Iterable[Observer]) -> tuple[Observer, ...]:

@@ -1,7 +1,5 @@
 """``socialvault providers``: what there is, and what is known about it."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """``socialvault connections``: find, look at, renew and end connections. No command shows a token."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from datetime import datetime
 from typing import Annotated, Any
@@ -12,7 +10,8 @@ from socialvault.cli.failures import EXIT_CODES
 from socialvault.cli.opening import KEYS_ENV, KeysOption, StoreOption, VaultOption, application_vault, opened
 from socialvault.cli.output import print_json, print_table, shown
 from socialvault.exceptions import ConfigurationError
-from socialvault.model.connection import Connection, Receipt, Status
+from socialvault.model.connection import Connection, Receipt
+from socialvault.model.status import Status
 
 connections = typer.Typer(no_args_is_help=True, help="Find, look at, renew and end connections; never shows a token.")
 

@@ -1,7 +1,5 @@
 """``socialvault sandbox``: the emulated providers, in the foreground."""
 
-from __future__ import annotations
-
 import threading
 from contextlib import suppress
 from typing import Annotated

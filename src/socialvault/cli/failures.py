@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from socialvault.cli.output import shown
 from socialvault.exceptions import Action, SocialVaultError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 #: As in sysexits.h: TEMPFAIL, NOPERM, CONFIG, SOFTWARE.
 EXIT_CODES: Mapping[Action, int] = MappingProxyType({

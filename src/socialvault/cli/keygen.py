@@ -1,7 +1,5 @@
 """``socialvault keygen``: a new key-encryption key."""
 
-from __future__ import annotations
-
 import os
 import stat
 from pathlib import Path

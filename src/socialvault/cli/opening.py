@@ -1,7 +1,5 @@
 """Getting at a vault: the application's own, or one over a store URL and keys from the environment."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import traceback

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import os
 import re
 import stat
 from os import urandom
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from zlib import crc32
 
@@ -72,11 +72,11 @@ class LocalKeyring:
         Raises:
             ConfigurationError: the file can't be read, others may read it, or a key is malformed.
         """
-        file = Path(path)
-        mode, lines = 0, None
+        file, mode, lines = os.fspath(path), 0, None
         try:
-            mode = file.stat().st_mode
-            lines = [Secret(line.strip()) for line in file.read_text("ascii").splitlines()]
+            with open(file, encoding="ascii") as opened:  # noqa: PTH123  (pathlib costs more to import than this package)
+                mode = os.fstat(opened.fileno()).st_mode
+                lines = [Secret(line.strip()) for line in opened]
         except (OSError, UnicodeDecodeError):
             pass
         if lines is None:
@@ -142,7 +142,8 @@ def _parse(text: Secret[str], which: str) -> tuple[str, AESGCM]:
     if not isinstance(text.reveal(), str) or not _TEXT.fullmatch(text.reveal()):
         raise ConfigurationError(f"{which} is malformed: a key is {PREFIX} and 48 characters, from socialvault keygen")
     raw = Secret(base64.urlsafe_b64decode(text.reveal()[len(PREFIX) :]))
-    if crc32(raw.reveal()[:KEY_BYTES]).to_bytes(4, "big") != raw.reveal()[KEY_BYTES:]:
+    checksum = crc32(raw.reveal()[:KEY_BYTES]).to_bytes(4, "big")
+    if not hmac.compare_digest(checksum, raw.reveal()[KEY_BYTES:]):
         raise ConfigurationError(f"{which} is damaged: its checksum does not fit; was it cut or mistyped?")
     if len(set(raw.reveal()[:KEY_BYTES])) < _LEAST_DISTINCT_BYTES:
         raise ConfigurationError(f"{which} is not random; make one with: socialvault keygen")

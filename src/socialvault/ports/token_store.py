@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
 
 
 class TokenStore(Protocol):

@@ -7,13 +7,13 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import AccountMismatchError, IssuerMismatchError, SocialVaultError
 from socialvault.model.identity import Identity
 from socialvault.model.secret import Secret
 from socialvault.protocol import errors
+from socialvault.protocol.algorithms import SIGNATURES
 from socialvault.protocol.decoding import Document, decode_document, decode_optional, parse_object
 from socialvault.protocol.messages import METADATA_RESPONSE_BYTES, Exchange, HttpRequest, HttpResponse
 from socialvault.protocol.timestamps import read_timestamp
@@ -23,33 +23,6 @@ if TYPE_CHECKING:
 
     from socialvault.model.token import TokenSet
 
-
-@dataclass(frozen=True, slots=True)
-class _Algorithm:
-    """What a signature algorithm fixes: the key's type and curve, and the hash behind ``at_hash``."""
-
-    key_type: str
-    curve: str | None
-    hash_name: str
-
-
-_ALGORITHMS: Mapping[str, _Algorithm] = MappingProxyType(
-    {
-        **{
-            f"{family}{size}": _Algorithm("RSA", None, f"sha{size}")
-            for family in ("RS", "PS")
-            for size in (256, 384, 512)
-        },
-        "ES256": _Algorithm("EC", "P-256", "sha256"),
-        "ES384": _Algorithm("EC", "P-384", "sha384"),
-        "ES512": _Algorithm("EC", "P-521", "sha512"),
-        "Ed25519": _Algorithm("OKP", "Ed25519", "sha512"),
-        "EdDSA": _Algorithm("OKP", "Ed25519", "sha512"),
-    }
-)
-
-#: What may be allowed at all: signatures by a key that only the server has. Neither ``none`` nor HS*.
-ALGORITHMS: frozenset[str] = frozenset(_ALGORITHMS)
 
 _SKEW = timedelta(seconds=60)
 _OLDEST = timedelta(minutes=10)  # the life of a code: some servers date the token from the authorization
@@ -65,7 +38,7 @@ class IdTokenRules:
     """What an ID token must show.
 
     Attributes:
-        algorithms: those of `ALGORITHMS` that this server signs with.
+        algorithms: those of `SIGNATURES` that this server signs with.
         nonce_required: refuse a token without a nonce; one with another nonce is refused in any case.
         untrusted_host: `jwks_url` came from a user or from a document.
         provider: its slug, for errors.
@@ -228,7 +201,7 @@ def _parse(id_token: Secret[str], rules: IdTokenRules) -> _Token | str:
 
 def _header_problem(header: Mapping[str, object], rules: IdTokenRules) -> str:
     algorithm = header.get("alg")
-    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS.intersection(rules.algorithms):
+    if not isinstance(algorithm, str) or algorithm not in SIGNATURES.keys() & set(rules.algorithms):
         return "its algorithm (alg) is not allowed"
     if "crit" in header or "b64" in header:  # no extension is understood here (RFC 7515, section 4.1.11)
         return "its header demands an extension (crit)"
@@ -272,7 +245,7 @@ def _signature_problem(token: _Token, keys: tuple[Document, ...]) -> str:
 
 
 def _fits(key: Document, token: _Token) -> bool:
-    algorithm = _ALGORITHMS[token.algorithm]
+    algorithm = SIGNATURES[token.algorithm]
     operations = key.value("key_ops")
     return (
         key.text("kty") == algorithm.key_type
@@ -355,7 +328,7 @@ def _hash_problem(token: _Token, access_token: Secret[str] | None) -> str:
     if access_token is None:
         return "its at_hash can't be checked without an access token"
     digest = hashlib.new(
-        _ALGORITHMS[token.algorithm].hash_name, access_token.reveal().encode("utf-8", "replace")
+        SIGNATURES[token.algorithm].hash_name, access_token.reveal().encode("utf-8", "replace")
     ).digest()
     expected = Secret(_encode_segment(digest[: len(digest) // 2]))
     value = token.claims.text("at_hash")

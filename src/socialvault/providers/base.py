@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, NoReturn, TypedDict, Unpack, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, Unpack, get_args
 from urllib.parse import urlencode, urlsplit
 
 from socialvault.exceptions import AccountMismatchError, ConfigurationError, MalformedResponseError, ProviderError
-from socialvault.model.connection import RevocationOutcome, SubAccountGrant
 from socialvault.model.identity import Identity
 from socialvault.model.scopes import ordered
 from socialvault.model.secret import Secret
-from socialvault.model.token import TokenSet
-from socialvault.protocol import errors, id_token, metadata, revocation, token
+from socialvault.protocol import errors, metadata, revocation, token
+from socialvault.protocol.algorithms import SIGNATURES
 from socialvault.protocol.client_auth import ClientAuthMethod, ClientCredentials, authenticated_post
 from socialvault.protocol.decoding import Document, decode_document, decode_optional
 from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import timedelta
+
+    from socialvault.model.connection import RevocationOutcome, SubAccountGrant
+    from socialvault.model.token import TokenSet
+    from socialvault.protocol import id_token
 
 #: How a connection is kept alive. ``rotating``: each refresh brings a new refresh token. ``static``: it stays.
 #: ``exchange``: the access token itself is exchanged for a longer one while valid. ``none``: only the person can.
@@ -343,6 +348,8 @@ class Provider:
         """Turn the code's tokens into a grant: validate the ID token, read the account."""
         claims = None
         if fresh.id_token is not None and nonce is not None and server.jwks_url:
+            from socialvault.protocol import id_token  # loaded where there are ID tokens
+
             claims = yield from id_token.validate(
                 fresh.id_token,
                 self.id_token_rules(server),
@@ -357,6 +364,8 @@ class Provider:
 
     def id_token_rules(self, server: metadata.ServerMetadata) -> id_token.IdTokenRules:
         """Return what an ID token must show."""
+        from socialvault.protocol import id_token
+
         return id_token.IdTokenRules(
             issuer=server.issuer,
             client_id=self.client_id,
@@ -393,6 +402,8 @@ class Provider:
             AccountMismatchError: the answer is about another account than `subject`.
         """
         rules = self.id_token_rules(server) if stored.id_token is not None and server.jwks_url else None
+        from socialvault.protocol import id_token
+
         if rules is not None:  # before the refresh token is spent: afterwards nothing may stand in its way
             yield id_token.jwks_request(rules)
         response = yield self.authenticated_post(server.refresh_url or server.token_url, self.refresh_form(stored))
@@ -523,8 +534,8 @@ def check_declaration(declared: Any, where: str) -> None:
         host and "/" not in host and "@" not in host and host == host.lower() for host in declared.api_hosts
     ):
         raise ConfigurationError(f"{where}: api_hosts must be lower-case host names, not {declared.api_hosts!r}")
-    if not set(declared.id_token_algorithms) <= id_token.ALGORITHMS:
-        raise ConfigurationError(f"{where}: id_token_algorithms may hold {sorted(id_token.ALGORITHMS)} only")
+    if not set(declared.id_token_algorithms) <= set(SIGNATURES):
+        raise ConfigurationError(f"{where}: id_token_algorithms may hold {sorted(SIGNATURES)} only")
     taken = _FLOW_PARAMETERS & set(declared.authorize_extra)
     if taken:
         raise ConfigurationError(f"{where}: authorize_extra may not hold {sorted(taken)}: the flow sets them itself")

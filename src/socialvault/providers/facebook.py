@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
 from types import MappingProxyType
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote, urlencode
 
 from socialvault.exceptions import AccountMismatchError, ConfigurationError
@@ -15,15 +13,20 @@ from socialvault.model.connection import SubAccount, SubAccountGrant
 from socialvault.model.identity import Identity
 from socialvault.model.scopes import parse_scopes
 from socialvault.model.secret import Secret
-from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
 from socialvault.protocol.decoding import Document
-from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
-from socialvault.protocol.metadata import ServerMetadata
 from socialvault.protocol.timestamps import read_timestamp
 from socialvault.protocol.token import merge
 from socialvault.providers._families.meta import DEAD_TOKEN_REASONS, GraphProvider, exchange_form
 from socialvault.providers.base import Grant, ProviderOptions, RevocationStyle, as_secret, check_endpoint, host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from socialvault.model.token import TokenSet
+    from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
+    from socialvault.protocol.metadata import ServerMetadata
 
 _VERSION = re.compile(r"[0-9]{1,3}\.[0-9]{1,2}")
 _DIALOG = "https://www.facebook.com/v24.0"

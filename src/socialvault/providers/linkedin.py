@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 from urllib.parse import urlencode
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ProviderUnavailableError, RateLimitedError
 from socialvault.model.connection import RevocationOutcome, SubAccount, SubAccountGrant
-from socialvault.model.secret import Secret
-from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
-from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
-from socialvault.protocol.metadata import ServerMetadata
 from socialvault.providers.base import Provider, ProviderOptions, as_secret, check_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from socialvault.model.secret import Secret
+    from socialvault.model.token import TokenSet
+    from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
+    from socialvault.protocol.metadata import ServerMetadata
 
 _VERSION = re.compile(r"[0-9]{6}")
 _ORGANIZATION = re.compile(r"urn:li:organization:([0-9]{1,20})")

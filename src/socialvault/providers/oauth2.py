@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.identity import Identity
-from socialvault.model.secret import Secret
-from socialvault.protocol.decoding import Document
 from socialvault.providers.base import Provider, ProviderOptions, as_secret, host_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from socialvault.model.secret import Secret
+    from socialvault.protocol.decoding import Document
 
 
 class OAuth2(Provider):

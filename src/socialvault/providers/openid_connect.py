@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields, replace
-from typing import ClassVar, Unpack
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 from socialvault.model.scopes import ordered
-from socialvault.model.secret import Secret
-from socialvault.model.token import TokenSet
 from socialvault.protocol import errors
-from socialvault.protocol.messages import Exchange, HttpRequest
 from socialvault.protocol.metadata import ServerMetadata, discover
 from socialvault.providers.base import Grant, Provider, ProviderOptions, as_secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from socialvault.model.secret import Secret
+    from socialvault.model.token import TokenSet
+    from socialvault.protocol.messages import Exchange, HttpRequest
 
 
 class OpenIDConnect(Provider):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError
-from socialvault.providers.base import PkceMethod, Provider, Renewal, RevocationStyle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from socialvault.providers.base import PkceMethod, Provider, Renewal, RevocationStyle
 
 _CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType({
     "facebook": ("socialvault.providers.facebook", "Facebook"),

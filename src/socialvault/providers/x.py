@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from socialvault.model.identity import Identity
-from socialvault.protocol.decoding import Document
 from socialvault.providers.base import Provider
+
+if TYPE_CHECKING:
+    from socialvault.protocol.decoding import Document
 
 
 class X(Provider):

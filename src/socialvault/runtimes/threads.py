@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 import weakref
+from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from socialvault.exceptions import SocialVaultError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Hashable
@@ -15,8 +18,6 @@ if TYPE_CHECKING:
     from socialvault.ports.runtime import Factory
 
 T = TypeVar("T")
-
-_logger = logging.getLogger("socialvault")
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -59,8 +60,11 @@ class _Work(Generic[T]):
     def outcome(self) -> T:
         """Wait for the end, then return its result or raise its error."""
         self._done.wait()
-        if self._problem is not None:
-            raise self._problem
+        problem = self._problem
+        if isinstance(problem, SocialVaultError):  # a copy each: one for all would collect every caller's frames
+            raise copy(problem).with_traceback(problem.__traceback__) from problem.__cause__
+        if problem is not None:
+            raise problem
         return self._result[0]
 
 
@@ -76,7 +80,8 @@ class ThreadRuntime:
             if alive is not None:
                 alive._reset()
 
-        os.register_at_fork(after_in_child=forked)
+        if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+            os.register_at_fork(after_in_child=forked)
 
     def _reset(self) -> None:
         """Begin with nothing in flight: at the start, and in a forked child, whose parent's threads are not here."""
@@ -95,22 +100,22 @@ class ThreadRuntime:
     async def guarded(
         self, factory: Factory[T], *, deadline_seconds: float, heartbeat: Factory[None] | None, every_seconds: float
     ) -> T:
-        """See `Runtime.guarded`."""
-        until = time.monotonic() + deadline_seconds
+        """See `Runtime.guarded`. Work and heartbeat each run on their own thread, until the work is done."""
         work = self._start(factory, None)
-        while True:
-            left = until - time.monotonic()
-            if work.wait(max(0.0, min(every_seconds, left))):
-                return work.outcome()
-            if left <= 0:
-                raise TimeoutError("the work goes on, but took longer than its deadline")
-            if heartbeat is not None:
-                await heartbeat()
+        if heartbeat is not None:
+            self._start(partial(_beat, heartbeat, work, every_seconds), None)
+        if not work.wait(deadline_seconds):
+            raise TimeoutError("the work goes on, but took longer than its deadline")
+        return work.outcome()
 
     def _start(self, factory: Factory[T], key: Hashable) -> _Work[T]:
         work: _Work[T] = _Work()
         self._working.add(work)
-        threading.Thread(target=self._run, args=(factory, work, key), name="socialvault").start()
+        try:
+            threading.Thread(target=self._run, args=(factory, work, key), name="socialvault").start()
+        except RuntimeError:  # the process is out of threads
+            self._working.discard(work)
+            raise
         return work
 
     def _run(self, factory: Factory[T], work: _Work[T], key: Hashable) -> None:
@@ -127,8 +132,8 @@ class ThreadRuntime:
         """Make room for the next flight before anybody learns of this one's end."""
         with self._lock:
             self._working.discard(work)
-            if key is not None:
-                self._flights.pop(key, None)
+            if self._flights.get(key) is work:
+                del self._flights[key]
 
     async def sleep(self, seconds: float) -> None:
         """See `Runtime.sleep`."""
@@ -139,3 +144,14 @@ class ThreadRuntime:
         until = time.monotonic() + timeout_seconds
         for work in list(self._working):
             work.wait(max(0.0, until - time.monotonic()))
+
+
+async def _beat(heartbeat: Factory[None], work: _Work[Any], every_seconds: float) -> None:
+    """Call `heartbeat` until `work` is done. One that fails decides over nothing; the next may succeed."""
+    while not work.wait(every_seconds):
+        try:
+            await heartbeat()
+        except Exception as problem:
+            import logging
+
+            logging.getLogger("socialvault").warning("a heartbeat raised %s", type(problem).__name__)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from socialvault.model.secret import Secret
+if TYPE_CHECKING:
+    from socialvault.model.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,16 +13,17 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 
 from socialvault.sandbox import pages
-from socialvault.sandbox.emulators.base import Emulator, Endpoint
 from socialvault.sandbox.faults import Fault
 from socialvault.sandbox.log import LogEntry
 from socialvault.sandbox.messages import Answer, Call, Params, Refusal, overridden
-from socialvault.sandbox.world import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.types import Receive, Scope, Send
+
+    from socialvault.sandbox.emulators.base import Emulator, Endpoint
+    from socialvault.sandbox.world import World
 
 _FORM = "application/x-www-form-urlencoded"
 _HTML = b"<!doctype html><html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from socialvault.sandbox.accounts import Client
-
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
     from socialvault.providers.base import Provider
+    from socialvault.sandbox.accounts import Client
 
 _URL_FIELDS = ("authorize_url", "token_url", "revoke_url", "introspect_url", "userinfo_url", "jwks_url", "issuer")
 _GRAPH_VERSION = "24.0"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from socialvault.sandbox.accounts import User
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from socialvault.sandbox.accounts import User
 
 TokenKind = Literal["access", "refresh", "page"]
 #: ``live``, or why a token is not.

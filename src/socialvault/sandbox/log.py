@@ -6,10 +6,12 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 from socialvault.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 def token_fingerprint(secret: str) -> str:

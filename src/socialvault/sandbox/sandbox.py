@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.secret import Secret
 from socialvault.sandbox.accounts import Client, person
 from socialvault.sandbox.browser import Callback, Decision, consent
-from socialvault.sandbox.clock import ManualClock
-from socialvault.sandbox.emulators.base import Emulator
 from socialvault.sandbox.emulators.facebook import FacebookEmulator
 from socialvault.sandbox.emulators.linkedin import LinkedInEmulator
 from socialvault.sandbox.emulators.openid import OpenIDEmulator
 from socialvault.sandbox.emulators.x import XEmulator
 from socialvault.sandbox.factory import build_provider
 from socialvault.sandbox.faults import Fault, FaultOptions
-from socialvault.sandbox.log import Log
-from socialvault.sandbox.settings import Settings
 from socialvault.sandbox.world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
     from starlette.types import ASGIApp
 
     from socialvault.providers.base import Provider
+    from socialvault.sandbox.clock import ManualClock
+    from socialvault.sandbox.emulators.base import Emulator
+    from socialvault.sandbox.log import Log
     from socialvault.sandbox.server import LocalServer
+    from socialvault.sandbox.settings import Settings
 
 _EMULATORS: tuple[type[Emulator], ...] = (XEmulator, LinkedInEmulator, FacebookEmulator, OpenIDEmulator)
 _MISSING = "the sandbox needs starlette and uvicorn: pip install 'socialvault[demo]'"

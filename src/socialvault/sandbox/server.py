@@ -20,7 +20,7 @@ class _Protocol(H11Protocol):
     """HTTP/1.1 that hands each request its transport, so that a fault can cut the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        connected = cast(asyncio.Transport, transport)
+        connected = cast("asyncio.Transport", transport)
         self.app_state = {**self.app_state, "transport": connected}
         self.access_log = False  # it would show codes and states; the sandbox has a log of its own
         super().connection_made(connected)

@@ -11,7 +11,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError, StoreUnavailableError
-from socialvault.model.connection import AccountKey, ConnectionRow, Status, StatusWrite, TokenRow, TokenWrite
+from socialvault.model.rows import AccountKey, ConnectionRow, StatusWrite, TokenRow, TokenWrite
+from socialvault.model.status import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

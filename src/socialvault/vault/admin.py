@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialvault.vault.core import Core, describe
+from socialvault.vault.description import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from socialvault.model.connection import Connection, Receipt
+    from socialvault.vault.core import Core
     from socialvault.vault.revocation import Revocation
     from socialvault.vault.tokens import Tokens
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
     from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
     from socialvault.model.state import StateRow
     from socialvault.ports.key_service import KeyService
     from socialvault.ports.store import Store

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from socialvault.model.connection import Connection, ConnectionRow
+    from socialvault.model.connection import Connection
+    from socialvault.model.rows import ConnectionRow
     from socialvault.providers.base import Provider
     from socialvault.vault.core import Core
     from socialvault.vault.grants import Grants

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
@@ -10,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import TokenRecord, open_record, seal_record
 from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError
-from socialvault.model.connection import Connection, ConnectionRow, Status
-from socialvault.model.events import Event, EventName
-from socialvault.model.identity import Identity
-from socialvault.vault.schedule import can_renew
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from socialvault.crypto.keyring import Keyring
+    from socialvault.model.connection import Connection
+    from socialvault.model.events import Event, EventName
+    from socialvault.model.rows import ConnectionRow
     from socialvault.ports.clock import Clock
     from socialvault.ports.runtime import Runtime
     from socialvault.ports.store import AsyncStore
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from socialvault.vault.conversation import Conversations
     from socialvault.vault.settings import Providers, Settings
 
-#: Told about every transition; may be a coroutine function where the vault is an ``AsyncVault``.
-Observer = Callable[[Event], Awaitable[None] | None]
+    #: Told about every transition; may be a coroutine function where the vault is an ``AsyncVault``.
+    Observer = Callable[[Event], Awaitable[None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,10 @@ class Core:
 
     async def emit(self, name: EventName, row: ConnectionRow, reason: str = "", generation: int | None = None) -> None:
         """Tell every observer; what one of them raises is logged and goes no further."""
+        if not self.observers:
+            return
+        from socialvault.model.events import Event
+
         event = Event(
             name=name,
             at=self.now(),
@@ -115,6 +119,8 @@ class Core:
 
     async def describe(self, row: ConnectionRow) -> Connection:
         """Return a row as callers see it."""
+        from socialvault.vault.description import describe
+
         record = await self.open(row) if row.envelope else None
         return describe(row, record, self.providers.by_slug.get(row.account.provider), self.now())
 
@@ -122,40 +128,6 @@ class Core:
 def not_found(connection_id: str) -> ConnectionNotFoundError:
     """Build the error for a connection that this owner does not have."""
     return ConnectionNotFoundError(f"there is no connection {connection_id!r} of this owner and tenant")
-
-
-def describe(row: ConnectionRow, record: TokenRecord | None, provider: Provider | None, now: datetime) -> Connection:
-    """Join a row and its opened record into what callers see."""
-    identity = record.identity if record else Identity(row.account.subject)
-    token = record.token if record else None
-    return Connection(
-        id=row.id,
-        owner=row.owner,
-        tenant=row.account.tenant,
-        provider=row.account.provider,
-        client_id=row.account.client_id,
-        issuer=row.account.issuer,
-        subject=row.account.subject,
-        parent_id=row.account.parent_id,
-        kind=row.kind,
-        name=identity.name,
-        username=identity.username,
-        picture_url=identity.picture_url,
-        status=Status(row.status),
-        reason=row.reason,
-        scopes=(token.scopes if token else None) or frozenset(),
-        expires_at=token.expires_at if token else None,
-        dies_at=moment(row.dies_at_seconds),
-        renewable=bool(token and provider and can_renew(token, provider.renewal, now)),
-        generation=row.generation,
-        created_at=datetime.fromtimestamp(row.created_at_seconds, UTC),
-        updated_at=datetime.fromtimestamp(row.updated_at_seconds, UTC),
-    )
-
-
-def moment(seconds: float | None) -> datetime | None:
-    """Return stored seconds as a time (aware, UTC)."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def seconds(at: datetime | None) -> float | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 from socialvault import exceptions
-from socialvault.crypto.records import FlowRecord, open_flow, seal_flow
+from socialvault.crypto.flows import FlowRecord, open_flow, seal_flow
 from socialvault.exceptions import (
     AccountMismatchError,
     AuthorizationDeniedError,

@@ -14,8 +14,9 @@ from socialvault.exceptions import (
     StoreUnavailableError,
     TokenAtRiskError,
 )
-from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenWrite
 from socialvault.model.identity import Identity
+from socialvault.model.rows import AccountKey, ConnectionRow, TokenWrite
+from socialvault.model.status import Status
 from socialvault.protocol.token import merge
 from socialvault.vault.core import Core, seconds
 from socialvault.vault.schedule import dies_at, due_at

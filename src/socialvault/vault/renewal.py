@@ -13,7 +13,7 @@ from socialvault.exceptions import (
     SocialVaultError,
     TransportError,
 )
-from socialvault.model.connection import ConnectionRow, Status
+from socialvault.model.status import Status
 from socialvault.vault.core import Core, not_found
 from socialvault.vault.schedule import can_renew
 from socialvault.vault.verdict import mark_dead, reauthorization_required
@@ -21,6 +21,7 @@ from socialvault.vault.verdict import mark_dead, reauthorization_required
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from socialvault.model.rows import ConnectionRow
     from socialvault.model.token import AccessToken, TokenSet
     from socialvault.providers.base import Provider
     from socialvault.vault.grants import Grants

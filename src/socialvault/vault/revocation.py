@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError, GenerationConflictError, ProviderError, TransportError
-from socialvault.model.connection import ConnectionRow, Receipt, RevocationOutcome, Status, StatusWrite
+from socialvault.model.connection import Receipt, RevocationOutcome
+from socialvault.model.rows import ConnectionRow, StatusWrite
+from socialvault.model.status import Status
 from socialvault.vault.core import Core, not_found
 from socialvault.vault.settings import check_owner
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ReauthorizationRequiredError, TransportError
-from socialvault.model.connection import Connection, ConnectionRow, Status, StatusWrite, SubAccount, SubAccountGrant
 from socialvault.model.identity import Identity
+from socialvault.model.rows import ConnectionRow, StatusWrite
+from socialvault.model.status import Status
 from socialvault.model.token import TokenSet
 from socialvault.vault.core import Core, not_found
 from socialvault.vault.settings import check_owner
@@ -16,6 +17,7 @@ from socialvault.vault.verdict import mark_dead, reauthorization_required
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from socialvault.model.connection import Connection, SubAccount, SubAccountGrant
     from socialvault.providers.base import Provider
     from socialvault.vault.grants import Grants
 

@@ -12,7 +12,7 @@ from socialvault.vault.settings import check_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from socialvault.model.connection import ConnectionRow
+    from socialvault.model.rows import ConnectionRow
     from socialvault.model.token import AccessToken
     from socialvault.vault.core import Core
     from socialvault.vault.renewal import Renewal

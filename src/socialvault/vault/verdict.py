@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ReauthorizationRequiredError
-from socialvault.model.connection import ConnectionRow, Status, StatusWrite
+from socialvault.model.rows import ConnectionRow, StatusWrite
+from socialvault.model.status import Status
 
 if TYPE_CHECKING:
     from socialvault.vault.core import Core

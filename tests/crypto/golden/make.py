@@ -17,7 +17,8 @@ from zlib import crc32
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from socialvault.crypto.envelope import Purpose, Sealer, key_id_of
-from socialvault.crypto.records import FlowRecord, TokenRecord, seal_flow, seal_record
+from socialvault.crypto.flows import FlowRecord, seal_flow
+from socialvault.crypto.records import TokenRecord, seal_record
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.identity import Identity
 from socialvault.model.keys import KeyContext

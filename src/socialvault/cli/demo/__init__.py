@@ -1,7 +1,5 @@
 """``socialvault demo``: the promises, played against emulated providers and judged by the providers' own log."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -11,6 +9,7 @@ import typer
 from rich.console import Console
 
 from socialvault.cli.demo.judging import Finding
+from socialvault.cli.demo.limits import make_room
 from socialvault.cli.demo.report import Result, document, kept, print_report
 from socialvault.cli.demo.stage import Stage, set_stage
 from socialvault.cli.demo.story import STORY, Step
@@ -26,6 +25,7 @@ def demo(
     callers: Annotated[int, typer.Option(min=1, max=2000, help="How many ask for a token at once.")] = 200,
 ) -> None:  # fmt: skip
     """See the promises kept: emulated providers, a SQLite vault in a temporary directory, some seconds."""
+    make_room(callers)
     with set_stage(callers) as stage:
         results = list(perform(stage, STORY))
         if as_json:

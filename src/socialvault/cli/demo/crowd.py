@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.api.async_vault import AsyncVault
 from socialvault.cli.demo.judging import Answers
@@ -14,6 +13,9 @@ from socialvault.cli.demo.stage import OWNER, TENANT, Stage
 from socialvault.exceptions import SocialVaultError
 from socialvault.model.token import AccessToken
 from socialvault.sandbox import token_fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
 

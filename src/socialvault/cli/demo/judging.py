@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from socialvault.cli.demo.sealed import SealedRow
-from socialvault.sandbox import LogEntry
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from socialvault.cli.demo.sealed import SealedRow
+    from socialvault.sandbox import LogEntry
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
 from html import escape
 from string import Template
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
-from starlette.datastructures import FormData
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import StatelessLifespan
 
-from socialvault.api.async_vault import AsyncVault
 from socialvault.cli.demo.stage import PROVIDERS
 from socialvault.exceptions import SocialVaultError
-from socialvault.model.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from starlette.datastructures import FormData
+    from starlette.requests import Request
+    from starlette.types import StatelessLifespan
+
+    from socialvault.api.async_vault import AsyncVault
+    from socialvault.model.connection import Connection
 
 OWNER = "you"
 
@@ -34,7 +39,8 @@ td,th{text-align:left;padding:.3rem .8rem .3rem 0}
 .notice{border:2px solid;border-radius:.4rem;padding:.6rem .9rem}
 :focus-visible{outline:3px solid Highlight;outline-offset:2px}
 </style></head><body><main><h1>socialvault demo</h1>
-<p class="notice">The providers behind these buttons are emulated on this machine. No real account is involved.</p>
+<p class="notice">The providers behind these buttons are emulated on this machine. No real account is involved.
+The demo has pushed the clock on by two months.</p>
 $body</main></body></html>""")
 
 

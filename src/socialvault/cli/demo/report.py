@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from socialvault.cli.demo.judging import Finding
-from socialvault.cli.demo.sealed import SealedRow
 from socialvault.cli.output import print_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from socialvault.cli.demo.judging import Finding
+    from socialvault.cli.demo.sealed import SealedRow
 
 _EMULATED = "Everything was emulated on this machine: no request left it, and nothing was checked live."
 

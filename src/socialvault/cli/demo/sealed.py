@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from socialvault.model.connection import ConnectionRow
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from socialvault.model.rows import ConnectionRow
 
 #: The envelope's parts, as crypto/envelope.py lays them out; the last one runs on to the 16 bytes of the tag.
 LAYOUT = (

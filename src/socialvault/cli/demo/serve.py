@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 import typer
 import uvicorn
-from starlette.applications import Starlette
 
 from socialvault.api.async_vault import AsyncVault
 from socialvault.cli.demo.page import build_page
-from socialvault.cli.demo.stage import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.applications import Starlette
+
+    from socialvault.cli.demo.stage import Stage
 
 _STOP_SECONDS = 2
 

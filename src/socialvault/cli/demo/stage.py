@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socialvault.api.vault import Vault
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.secret import Secret
-from socialvault.providers.base import Provider
 from socialvault.sandbox import Callback, LogEntry, Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from socialvault.providers.base import Provider
 
 PROVIDERS = ("linkedin", "x", "facebook")
 OWNER, TENANT = "user-42", "acme"

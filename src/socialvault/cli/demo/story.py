@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from socialvault.api.vault import Vault
 from socialvault.cli.demo import crowd
@@ -17,6 +17,9 @@ from socialvault.keys.local import LocalKeyring
 from socialvault.model.login import Completed
 from socialvault.sandbox import token_fingerprint
 from socialvault.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 NEIGHBOUR, STRANGER = "user-7", "user-666"
 DELIVERIES = 5

@@ -1,7 +1,5 @@
 """``socialvault doctor``: is this installation well, and if not, who must act?"""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from socialvault.cli.doctor.findings import Finding
-from socialvault.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from socialvault.ports.clock import Clock
 
 _TOLERANCE_SECONDS = 2.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from socialvault.cli.doctor.clock import judge_clocks, read_clocks
 from socialvault.cli.doctor.findings import Finding, wrong
@@ -10,7 +10,11 @@ from socialvault.cli.doctor.sqlite import judge_sqlite, sqlite_facts
 from socialvault.cli.opening import OpenVault, application_vault, stored_vault
 from socialvault.exceptions import SocialVaultError
 from socialvault.keys.local import LocalKeyring
-from socialvault.vault.core import Core
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from socialvault.vault.core import Core
 
 _NO_ESCROW = Finding(
     "warn", "escrow",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from socialvault.exceptions import Action, SocialVaultError
+if TYPE_CHECKING:
+    from socialvault.exceptions import Action, SocialVaultError
 
 
 @dataclass(frozen=True, slots=True)

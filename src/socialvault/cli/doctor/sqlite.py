@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from socialvault.cli.doctor.findings import Finding
 from socialvault.stores.sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _SUFFIXES = ("", "-wal", "-shm")
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hmac
 from collections import deque
-from collections.abc import Iterable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ReauthorizationRequiredError
-from socialvault.model.connection import RevocationOutcome
-from socialvault.model.secret import Secret
 from socialvault.protocol import errors
 from socialvault.protocol.client_auth import Form
 from socialvault.protocol.decoding import Document, decode_optional
-from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 from socialvault.providers.base import Provider
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from socialvault.model.connection import RevocationOutcome
+    from socialvault.model.secret import Secret
+    from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 
 #: The Graph API's error codes; an instance's ``error_map`` counts before them (``190:463`` names a subcode).
 GRAPH_ERRORS: Mapping[str, errors.ErrorKind] = MappingProxyType({

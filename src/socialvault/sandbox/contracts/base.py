@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 import pytest_asyncio
 
-from socialvault.ports.store import AsyncStore
+if TYPE_CHECKING:
+    from socialvault.ports.store import AsyncStore
 
 T = TypeVar("T")
 
@@ -53,7 +55,10 @@ class Awaited:
 
 
 async def race_in_threads(racers: int, act: Act[T]) -> list[T]:
-    """Run ``act(0)``, ``act(1)``, … at the same moment, each in its own thread and event loop."""
+    """Run ``act(0)``, ``act(1)``, … at the same moment, each in its own thread and event loop.
+
+    Python changes threads at nearly every step meanwhile, so that a missing lock shows.
+    """
     start = threading.Barrier(racers)
 
     def run(number: int) -> T:
@@ -63,9 +68,13 @@ async def race_in_threads(racers: int, act: Act[T]) -> list[T]:
 
         return asyncio.run(main())
 
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(racers) as threads:
-        return await asyncio.gather(*(loop.run_in_executor(threads, run, number) for number in range(racers)))
+    loop, interval_seconds = asyncio.get_running_loop(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(racers) as threads:
+            return await asyncio.gather(*(loop.run_in_executor(threads, run, number) for number in range(racers)))
+    finally:
+        sys.setswitchinterval(interval_seconds)
 
 
 async def race_in_loop(racers: int, act: Act[T]) -> list[T]:
@@ -76,7 +85,7 @@ async def race_in_loop(racers: int, act: Act[T]) -> list[T]:
 async def opened(open_store: OpenStore) -> AsyncStore:
     """Call what the adapter's test gave as `open_store`."""
     store = open_store()
-    return cast(AsyncStore, await store if inspect.isawaitable(store) else store)
+    return cast("AsyncStore", await store if inspect.isawaitable(store) else store)
 
 
 class Contract:

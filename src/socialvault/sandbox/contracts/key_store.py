@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 
 from socialvault.exceptions import StoreError, StoreUnavailableError
-from socialvault.model.keys import WrappedKey
-from socialvault.ports.store import AsyncStore
 from socialvault.sandbox.contracts.base import RACERS, Contract, OpenStore, opened
 from socialvault.sandbox.contracts.rows import OWNER, TENANT, vault, wrapped_key
+
+if TYPE_CHECKING:
+    from socialvault.model.keys import WrappedKey
+    from socialvault.ports.store import AsyncStore
 
 
 def vault_key(name: str) -> WrappedKey:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from socialvault.model.connection import AccountKey, ConnectionRow, Status, StatusWrite, TokenWrite
 from socialvault.model.keys import VaultRow, WrappedKey
+from socialvault.model.rows import AccountKey, ConnectionRow, StatusWrite, TokenWrite
 from socialvault.model.state import StateRow
+from socialvault.model.status import Status
 
 TENANT = "acme"
 OWNER = "user-42"

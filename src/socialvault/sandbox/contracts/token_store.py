@@ -6,12 +6,13 @@ import os
 import threading
 from dataclasses import replace
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import pytest
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
-from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenRow
-from socialvault.ports.store import AsyncStore
+from socialvault.model.rows import AccountKey, ConnectionRow, TokenRow
+from socialvault.model.status import Status
 from socialvault.sandbox.contracts.base import RACERS, Contract, OpenStore, opened
 from socialvault.sandbox.contracts.rows import (
     OWNER,
@@ -22,6 +23,9 @@ from socialvault.sandbox.contracts.rows import (
     status_write,
     token_write,
 )
+
+if TYPE_CHECKING:
+    from socialvault.ports.store import AsyncStore
 
 DEAD = [Status.REVOCATION_PENDING, Status.REVOKED]
 LIVE = [Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED]
@@ -217,6 +221,12 @@ class TokenStoreContract(Contract):
         tombstone = await store.read_token("con-1", TENANT, OWNER)
         assert tombstone is not None
         assert tombstone.status == status.value
+
+    async def test_a_tombstone_may_be_stored_beside_the_holder(self, store: AsyncStore) -> None:
+        holder, tombstone = connection("con-1"), replace(connection("con-2"), status=Status.REVOKED)
+        await store.insert(holder)
+        assert await store.insert(tombstone) is None
+        assert await everything(store) == [holder, tombstone]
 
     async def test_a_tombstone_does_not_come_back_to_an_account_that_was_taken(self, store: AsyncStore) -> None:
         old, new = connection("con-1"), connection("con-2")

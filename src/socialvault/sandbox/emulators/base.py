@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
@@ -16,9 +14,14 @@ from socialvault.sandbox.accounts import Client, User, person
 from socialvault.sandbox.emulators.client_auth import read_credentials, verifier_fits
 from socialvault.sandbox.ledger import AuthorizationRequest, Code, Grant, Ledger, Token
 from socialvault.sandbox.messages import Answer, Call, Refusal, overridden, with_query
-from socialvault.sandbox.settings import Settings
 from socialvault.sandbox.signing import SigningKeys, half_hash
-from socialvault.sandbox.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from socialvault.sandbox.settings import Settings
+    from socialvault.sandbox.world import World
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 

@@ -6,17 +6,20 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from socialvault.model.secret import Secret
 from socialvault.sandbox.accounts import Client, stable_id
 from socialvault.sandbox.emulators.base import Emulator, Endpoint
-from socialvault.sandbox.ledger import AuthorizationRequest, Grant, Token
 from socialvault.sandbox.messages import Answer, Call, Params, Refusal, with_query
 from socialvault.sandbox.settings import FACEBOOK, FacebookSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from socialvault.sandbox.ledger import AuthorizationRequest, Grant, Token
 
 _TASKS = ["ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"]
 _INVALID = {"unknown": "190.467", "expired": "190.463", "spent": "190.467"}

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenRow, TokenWrite
     from socialvault.model.keys import VaultRow, WrappedKey
+    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
     from socialvault.model.state import StateRow
     from socialvault.ports.clock import Clock
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from socialvault.model.connection import AccountKey, ConnectionRow, Status, TokenRow
 from socialvault.model.keys import VaultRow, WrappedKey
+from socialvault.model.rows import AccountKey, ConnectionRow, TokenRow
 from socialvault.model.state import StateRow
+from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
 from socialvault.stores.sqlite.schema import LIVE
 
@@ -42,7 +43,11 @@ _SIBLINGS = f"""
     SELECT count(*) FROM connections
     WHERE subject = ? AND issuer = ? AND client_id = ? AND provider = ? AND {LIVE} AND id <> ? AND parent_id <> ?
 """
-_DUE = f"{_SELECT} WHERE status = 'active' AND due_at_seconds <= ? ORDER BY due_at_seconds, id LIMIT ?"
+# Left to itself, SQLite finds the active rows by their status and sorts them all.
+_DUE = f"""
+    {_SELECT} INDEXED BY connections_due
+    WHERE status = 'active' AND due_at_seconds <= ? ORDER BY due_at_seconds, id LIMIT ?
+"""
 _COUNTS = "SELECT status, count(*) FROM connections GROUP BY status"
 
 _STATE = f"SELECT {STATE_COLUMNS} FROM states WHERE state_hash = ?"

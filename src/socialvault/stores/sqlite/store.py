@@ -23,7 +23,7 @@ from socialvault.stores.sqlite.schema import LIVE, prepare
 if TYPE_CHECKING:
     import os
 
-    from socialvault.model.connection import ConnectionRow, StatusWrite, TokenWrite
+    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenWrite
     from socialvault.ports.clock import Clock
 
 _INSERT = f"""

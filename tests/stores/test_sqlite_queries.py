@@ -1,0 +1,40 @@
+"""No statement reads more of a table than it needs."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from socialvault.stores.sqlite import SQLiteStore, reads, store
+
+STATEMENTS = {
+    name: value
+    for module in (reads, store)
+    for name, value in vars(module).items()
+    if isinstance(value, str) and value.split()[0] in {"SELECT", "UPDATE", "DELETE"} and "WHERE" in value
+}
+
+
+def plan(statement: str) -> list[str]:
+    with closing(SQLiteStore(":memory:")) as opened:
+        rows = opened.database.durable.execute(
+            f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")
+        ).fetchall()
+    return [row[3] for row in rows]
+
+
+@pytest.mark.parametrize("statement", STATEMENTS.values(), ids=STATEMENTS)
+def test_a_statement_searches_by_an_index(statement: str) -> None:
+    steps = plan(statement)
+    assert steps
+    assert not [step for step in steps if step.startswith("SCAN")]
+
+
+def test_the_longest_due_are_read_in_order_and_no_further() -> None:
+    assert len(STATEMENTS) > 15
+    assert plan(STATEMENTS["_DUE"]) == ["SEARCH connections USING INDEX connections_due (due_at_seconds<?)"]
+
+
+def test_rows_are_counted_without_reading_them() -> None:
+    assert plan(reads._COUNTS) == ["SCAN connections USING COVERING INDEX connections_status"]

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import os
 import random
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -26,40 +27,32 @@ _UNKNOWN = -(2**63)
 
 
 def crypto(key: bytes, aad: bytes) -> dict[str, Any]:
-    """Records of 200 bytes and up: sealed and opened with another connection at each call, padding on."""
+    """Records sealed and opened for another connection at each call, padding on; a blob ends with its item id."""
     sealer = Sealer(AESGCM(key), key_id_of(key), os.urandom(16), "token", "acme", "user-42")
-    ids = itertools.cycle([f"{number:032x}" for number in range(1024)])
-    generation = itertools.cycle(range(1, 8))
+    ids = itertools.cycle([f"{number:032x}".encode() for number in range(1024)])
 
-    def seal(plaintext: bytes) -> _Blob:
-        item, number = next(ids), next(generation)
+    def seal(plaintext: bytes) -> bytes:
+        item = next(ids)
         packed = pack_token(plaintext, b"", b"", b"", b"", 1, 2, 3, _UNKNOWN, _UNKNOWN)
-        return _Blob(sealer.seal(packed, "x", "api.x.com", item.encode(), number), item, number)
+        return sealer.seal(packed, "x", "api.x.com", item, 7) + item
 
-    def open_(blob: _Blob) -> bytes:
-        token, _ = open_access(sealer, blob, "x", "api.x.com", blob.item, blob.generation)
+    def open_(blob: bytes) -> bytes:
+        return open_packed(sealer.open(blob[:-32], "x", "api.x.com", blob[-32:], 7))
+
+    def open_access_token(blob: bytes) -> bytes:
+        item = blob[-32:].decode()
+        token, _ = open_access(sealer, blob[:-32], "x", "api.x.com", item, 7)
         return token.reveal().encode()
 
-    def open_bytes(blob: _Blob) -> bytes:
-        plain = sealer.open(blob, "x", "api.x.com", blob.item.encode(), blob.generation)
-        return plain[64 : 64 + int.from_bytes(plain[44:48], "big")]
-
     return {
-        "socialvault record @ AESGCM + urandom nonce": (seal, open_bytes),
-        "socialvault record to AccessToken @ AESGCM + urandom nonce": (seal, open_),
+        "socialvault record @ AESGCM + urandom nonce": (seal, open_),
+        "socialvault record to AccessToken @ AESGCM + urandom nonce": (seal, open_access_token),
     }
 
 
-class _Blob(bytes):
-    """A sealed record that remembers where it belongs, as a row does."""
-
-    item: str
-    generation: int
-
-    def __new__(cls, data: bytes, item: str, generation: int) -> _Blob:
-        blob = super().__new__(cls, data)
-        blob.item, blob.generation = item, generation
-        return blob
+def open_packed(plain: bytes) -> bytes:
+    """Return the access token of a packed record."""
+    return plain[64 : 64 + int.from_bytes(plain[44:48], "big")]
 
 
 def _provider() -> X:
@@ -82,12 +75,14 @@ def _filled(tmp: str, accounts: list[str], token: dict[str, Any]) -> tuple[str, 
 
 
 def _far() -> Any:
-    from datetime import datetime, timedelta, timezone
+    from datetime import datetime, timedelta
 
-    return datetime.now(timezone.utc) + timedelta(days=30)
+    return datetime.now(UTC) + timedelta(days=30)
 
 
-def get_sync(tmp: str, accounts: list[str], token: dict[str, Any], stack: Any, raw: Any) -> dict[str, Callable[[], str]]:
+def get_sync(
+    tmp: str, accounts: list[str], token: dict[str, Any], stack: Any, raw: Any
+) -> dict[str, Callable[[], str]]:
     """A valid token of a random account."""
     path, keys, ids = _filled(tmp, accounts, token)
     vault = stack.enter_context(
@@ -136,4 +131,3 @@ def authorize(url: str, client_id: str, redirect_uri: str, scope: Any, tmp: str)
         return vault.begin("x", owner="user-42", tenant="acme").url
 
     return {"socialvault Vault.begin(), SQLite @ prefix + sealed state INSERT (sqlite WAL NORMAL)": begin}
-

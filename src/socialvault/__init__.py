@@ -12,12 +12,17 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessToken",
     "AsyncVault",
+    "AuthorizationError",
     "Completed",
+    "ConfigurationError",
     "Connection",
     "Event",
     "Health",
     "LocalKeyring",
     "Login",
+    "MissingScopesError",
+    "ProviderError",
+    "ReauthorizationRequiredError",
     "Receipt",
     "Secret",
     "SocialVaultError",
@@ -29,7 +34,14 @@ __all__ = [
 if TYPE_CHECKING:
     from socialvault.api.async_vault import AsyncVault
     from socialvault.api.vault import Vault
-    from socialvault.exceptions import SocialVaultError
+    from socialvault.exceptions import (
+        AuthorizationError,
+        ConfigurationError,
+        MissingScopesError,
+        ProviderError,
+        ReauthorizationRequiredError,
+        SocialVaultError,
+    )
     from socialvault.keys.local import LocalKeyring
     from socialvault.model.connection import Connection, Receipt, SubAccount
     from socialvault.model.events import Event
@@ -42,12 +54,17 @@ else:
     _HOMES = {
         "AccessToken": "model.token",
         "AsyncVault": "api.async_vault",
+        "AuthorizationError": "exceptions",
         "Completed": "model.login",
+        "ConfigurationError": "exceptions",
         "Connection": "model.connection",
         "Event": "model.events",
         "Health": "vault.health",
         "LocalKeyring": "keys.local",
         "Login": "model.login",
+        "MissingScopesError": "exceptions",
+        "ProviderError": "exceptions",
+        "ReauthorizationRequiredError": "exceptions",
         "Receipt": "model.connection",
         "Secret": "model.secret",
         "SocialVaultError": "exceptions",

@@ -254,7 +254,8 @@ def test_progress_is_shown_on_a_terminal_only(invoke, monkeypatch):
 
 
 def test_json_is_one_document_and_nothing_else(run):
-    ended = run("demo", "--json")
+    few_files = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (256, r.getrlimit(r.RLIMIT_NOFILE)[1]));"
+    ended = run("demo", "--json", code=few_files + "from socialvault.cli import main; main()")
     assert (ended.returncode, ended.stderr) == (0, "")
     document = json.loads(ended.stdout)
     assert document["held"] is True

@@ -55,7 +55,7 @@ FULL = TokenRecord(
 )
 
 any_text = st.text(st.characters(exclude_categories=()), max_size=30)
-tokens = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=400)
+tokens = st.text(min_size=1, max_size=400)
 scopes = st.frozensets(st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=20))
 moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 

@@ -181,9 +181,7 @@ async def test_rotation_is_followed_and_a_replay_ends_the_connection(face: Face,
         if credentials.method == "client_secret_basic":
             from urllib.parse import quote_plus
 
-            answer = await thief.post(
-                f"{issuer}/token", data=form, auth=(quote_plus("basic"), quote_plus(SECRET))
-            )
+            answer = await thief.post(f"{issuer}/token", data=form, auth=(quote_plus("basic"), quote_plus(SECRET)))
         else:
             secret = {} if credentials.method == "none" else {"client_secret": SECRET}
             answer = await thief.post(f"{issuer}/token", data={**form, "client_id": credentials.client_id, **secret})

@@ -57,8 +57,14 @@ def test_the_redirect_uri_of_the_exchange_must_be_the_same(app, sandbox):
 
 @pytest.mark.parametrize(
     "redirect_uri",
-    ["https://app.example/callback/", "https://app.example/Callback", "https://app.example/callback?a=1", "nonsense",
-     "https://app.example/callback#fragment", ""],
+    [
+        "https://app.example/callback/",
+        "https://app.example/Callback",
+        "https://app.example/callback?a=1",
+        "nonsense",
+        "https://app.example/callback#fragment",
+        "",
+    ],
 )
 def test_a_redirect_uri_that_is_not_registered_byte_for_byte_shows_an_error_page(app, sandbox, redirect_uri):
     sandbox.register(app.provider, redirect_uris=["https://app.example/callback"])
@@ -122,8 +128,12 @@ def test_scopes_that_were_unticked_are_not_granted(x, sandbox):
 
 @pytest.mark.parametrize(
     ("provider", "error"),
-    [("x", "access_denied"), ("linkedin", "user_cancelled_login"), ("facebook", "access_denied"),
-     ("oidc", "access_denied")],
+    [
+        ("x", "access_denied"),
+        ("linkedin", "user_cancelled_login"),
+        ("facebook", "access_denied"),
+        ("oidc", "access_denied"),
+    ],
 )
 def test_a_person_can_decline(register, sandbox, provider, error):
     callback = register(provider).consent(approve=False)

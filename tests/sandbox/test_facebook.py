@@ -62,7 +62,9 @@ def test_a_code_brings_a_short_lived_token_without_refresh_token(facebook, sandb
 
 def test_the_exchange_works_by_get_too(facebook, http, sandbox):
     params = {
-        "client_id": facebook.client_id, "client_secret": facebook.secret, "code": facebook.consent()["code"],
+        "client_id": facebook.client_id,
+        "client_secret": facebook.secret,
+        "code": facebook.consent()["code"],
         "redirect_uri": "https://app.example/callback",
     }
     response = http.get(sandbox.url("facebook", "/v24.0/oauth/access_token"), params=params)
@@ -317,7 +319,8 @@ def test_r_15_debug_token_wants_the_app_token_and_tells_foreign_ones_apart(faceb
     assert http.get(sandbox.url("facebook", "/debug_token"), params=params).json()["data"]["is_valid"] is True
     assert facebook.debug("nonsense").json()["data"]["is_valid"] is False
     assert error_of(http.get(sandbox.url("facebook", "/debug_token"), params=params | {"appsecret_proof": "0"})) == (
-        100, None
+        100,
+        None,
     )
 
 

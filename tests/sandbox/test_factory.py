@@ -97,7 +97,9 @@ def test_facebook_exchanges_renews_and_lists_pages(sandbox, connect, run):
     found = run(provider.list_sub_accounts(server, fresh))
     assert len(found) == 14
     assert {one.account.id for one in found if one.access_token} == {
-        page_id(1), page_id(12), page_id(2, "business-page")
+        page_id(1),
+        page_id(12),
+        page_id(2, "business-page"),
     }
     assert run(provider.revoke(server, fresh)) == "revoked"
     assert sandbox.live_tokens("facebook") == frozenset()

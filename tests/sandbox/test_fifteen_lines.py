@@ -20,15 +20,20 @@ def shown():
 
 def test_the_test_in_the_docstring_passes_offline_in_under_two_seconds(socialvault_sandbox):
     names = {
-        "LocalKeyring": LocalKeyring, "ReauthorizationRequiredError": ReauthorizationRequiredError, "Vault": Vault,
-        "pytest": pytest, "timedelta": timedelta,
+        "LocalKeyring": LocalKeyring,
+        "ReauthorizationRequiredError": ReauthorizationRequiredError,
+        "Vault": Vault,
+        "pytest": pytest,
+        "timedelta": timedelta,
     }
     exec(shown(), names)
     started = time.perf_counter()
     names["test_expires_is_refreshed_is_revoked"](socialvault_sandbox)
     assert time.perf_counter() - started < 2
     assert [entry.outcome for entry in socialvault_sandbox.log.entries(endpoint="token")] == [
-        "issued", "refreshed", "invalid_grant"
+        "issued",
+        "refreshed",
+        "invalid_grant",
     ]
 
 

@@ -16,15 +16,20 @@ def test_the_log_tells_a_whole_life_in_order(x, sandbox):
     x.get("/2/users/me", fresh["access_token"])
     x.revoke(fresh["refresh_token"])
     assert [(entry.endpoint, entry.outcome) for entry in sandbox.log] == [
-        ("consent_page", "shown"), ("authorize", "granted"), ("token", "issued"), ("token", "refreshed"),
-        ("userinfo", "answered"), ("revoke", "revoked"),
+        ("consent_page", "shown"),
+        ("authorize", "granted"),
+        ("token", "issued"),
+        ("token", "refreshed"),
+        ("userinfo", "answered"),
+        ("revoke", "revoked"),
     ]
     assert {entry.provider for entry in sandbox.log} == {"x"}
     assert {entry.client_id for entry in sandbox.log} == {"sandbox-x"}
     assert len({entry.grant_id for entry in sandbox.log[1:]}) == 1
     assert [entry.user for entry in sandbox.log[1:]] == ["ada"] * 5
     assert [entry.grant_type for entry in sandbox.log.entries(endpoint="token")] == [
-        "authorization_code", "refresh_token"
+        "authorization_code",
+        "refresh_token",
     ]
 
 

@@ -20,7 +20,9 @@ def test_discovery_promises_what_the_server_does(oidc, sandbox):
     assert document["authorization_response_iss_parameter_supported"] is True
     assert document["code_challenge_methods_supported"] == ["S256"]
     assert set(document["token_endpoint_auth_methods_supported"]) == {
-        "client_secret_basic", "client_secret_post", "none"
+        "client_secret_basic",
+        "client_secret_post",
+        "none",
     }
     assert document["response_modes_supported"] == ["query", "form_post"]
     for name in ("authorization", "token", "revocation", "introspection", "userinfo"):
@@ -45,8 +47,13 @@ def test_an_id_token_is_complete(oidc, sandbox):
     assert token.header == {"alg": "RS256", "typ": "JWT", "kid": "oidc-key-1"}
     userinfo = oidc.get("/userinfo", tokens["access_token"]).json()
     assert token.claims == {
-        "iss": sandbox.url("oidc", ""), "aud": oidc.client_id, "iat": now, "exp": now + 3600, "nonce": "nonce-1",
-        "at_hash": half_hash(tokens["access_token"]), **userinfo,
+        "iss": sandbox.url("oidc", ""),
+        "aud": oidc.client_id,
+        "iat": now,
+        "exp": now + 3600,
+        "nonce": "nonce-1",
+        "at_hash": half_hash(tokens["access_token"]),
+        **userinfo,
     }
     assert userinfo["email"] == "ada@example.com"
     assert userinfo["preferred_username"] == "ada"

@@ -131,9 +131,7 @@ def test_the_account_is_wrapped_in_data_and_gives_what_was_asked(x, sandbox):
     assert set(plain["data"]) == {"id", "name", "username"}
     assert plain["data"]["username"] == "ada"
     full = x.get("/2/users/me?user.fields=profile_image_url,confirmed_email,verified,unknown", tokens["access_token"])
-    assert set(full.json()["data"]) == {
-        "id", "name", "username", "profile_image_url", "confirmed_email", "verified"
-    }
+    assert set(full.json()["data"]) == {"id", "name", "username", "profile_image_url", "confirmed_email", "verified"}
     assert full.json()["data"]["id"] == plain["data"]["id"]
     without = x.connect()["access_token"]
     assert "confirmed_email" not in x.get("/2/users/me?user.fields=confirmed_email", without).json()["data"]

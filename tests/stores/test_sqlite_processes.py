@@ -21,7 +21,7 @@ import pytest_asyncio
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.sandbox.contracts.base import race_in_threads
 from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, token_write, wrapped_key
-from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore
+from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore, schema
 
 InChild = Callable[[Callable[[], Any]], Any]
 InChildren = Callable[[int, Callable[[int], Any]], list[Any]]
@@ -309,6 +309,27 @@ async def test_an_event_loop_in_a_forked_child_has_a_working_store(path: Path, i
 
 
 # processes
+
+
+def test_what_a_file_is_is_read_in_one_moment_while_another_process_makes_it(path: Path) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as making:
+        making.execute("PRAGMA journal_mode=WAL")
+    child = os.fork()
+    if child == 0:
+        making = sqlite3.connect(path, isolation_level=None)
+        making.execute("PRAGMA synchronous=OFF")
+        for mark in [1, 0] * 300:
+            making.execute("BEGIN IMMEDIATE")
+            making.execute("CREATE TABLE t (a)" if mark else "DROP TABLE t")
+            making.execute(f"PRAGMA application_id={mark}")
+            making.execute(f"PRAGMA user_version={mark}")
+            making.execute("COMMIT")
+        os._exit(0)
+    seen = set()
+    with closing(sqlite3.connect(path, isolation_level=None)) as reading:
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            seen.add(reading.execute(schema._IDENTITY).fetchone())
+    assert seen == {(0, 0, 0), (1, 1, 1)}
 
 
 def test_f_08_of_racing_processes_one_wins_each_round(path: Path, store: SQLiteStore, in_children: InChildren) -> None:

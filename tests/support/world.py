@@ -85,12 +85,7 @@ class World:
         options.setdefault("redirect_uri", "http://127.0.0.1:9/oauth/{provider}/callback")
         options.setdefault("observers", [self.events.append])
         facade = Facade(
-            make(
-                store=store or self.store,
-                keys=keys or LocalKeyring([self.keys]),
-                clock=self.sandbox.clock,
-                **options,
-            )
+            make(store=store or self.store, keys=keys or LocalKeyring([self.keys]), clock=self.sandbox.clock, **options)
         )
         self.built.append(facade)
         return facade

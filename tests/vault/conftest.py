@@ -29,7 +29,7 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
     return running_sandbox
 
 
-@pytest.fixture(params=COMBINATIONS, ids=lambda pair: "-".join(pair))
+@pytest.fixture(params=COMBINATIONS, ids="-".join)
 async def world(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[World]:

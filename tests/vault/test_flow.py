@@ -81,9 +81,7 @@ async def test_r_02_a_made_up_state_is_refused(world: World, slug: str) -> None:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("real_state", [False, True])
-async def test_o_02_o_10_o_11_a_malformed_callback_changes_nothing(
-    world: World, query: str, real_state: bool
-) -> None:
+async def test_o_02_o_10_o_11_a_malformed_callback_changes_nothing(world: World, query: str, real_state: bool) -> None:
     login = await world.vault.begin("x", owner=OWNER, tenant=TENANT)
     params = await world.callback(login)
     before = snapshot(world)

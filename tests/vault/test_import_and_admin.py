@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ async def test_an_imported_grant_lives_on(world: World) -> None:
     access, refresh = tokens_of(world)
     imported = await world.vault.import_tokens(
         "x", **MINE, access_token=access, refresh_token=Secret(refresh), scopes=["users.read", "tweet.read"],
-        expires_at=datetime.fromtimestamp(world.sandbox.clock.now_seconds(), timezone.utc) + timedelta(hours=2),
+        expires_at=datetime.fromtimestamp(world.sandbox.clock.now_seconds(), UTC) + timedelta(hours=2),
     )  # fmt: skip
     assert imported.subject == old.subject
     world.sandbox.clock.advance(timedelta(hours=3))

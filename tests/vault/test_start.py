@@ -150,8 +150,10 @@ def test_a_part_of_the_other_colour_is_refused() -> None:
     async def observer(_event: object) -> None: ...
 
     for make, change in (
-        (Vault, {"store": AsyncMemoryStore()}), (AsyncVault, {"store": MemoryStore()}), (Vault, {"observers": [observer]}),
-    ):  # fmt: skip
+        (Vault, {"store": AsyncMemoryStore()}),
+        (AsyncVault, {"store": MemoryStore()}),
+        (Vault, {"observers": [observer]}),
+    ):
         with pytest.raises(ConfigurationError):
             make(**{**GOOD, "keys": keys, **change})  # type: ignore[operator]
 
@@ -203,7 +205,9 @@ async def test_a_closed_vault_says_so(world: World, tmp_path: Path) -> None:
 
 def test_a_missing_directory_is_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailableError):
-        Vault(**{**GOOD, "store": f"sqlite:///{tmp_path}/nowhere/v.db", "keys": LocalKeyring([LocalKeyring.generate()])})
+        Vault(
+            **{**GOOD, "store": f"sqlite:///{tmp_path}/nowhere/v.db", "keys": LocalKeyring([LocalKeyring.generate()])}
+        )
 
 
 def test_the_context_manager_opens_and_closes(tmp_path: Path) -> None:

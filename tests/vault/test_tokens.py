@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -209,7 +209,7 @@ async def test_f_25_numbers_come_in_many_spellings(world: World, expires_in: Any
     world.sandbox.fault("x", "token", replace={"expires_in": expires_in})
     connection = await world.connect("x")
     assert connection.expires_at is not None
-    left = connection.expires_at - datetime.fromtimestamp(world.sandbox.clock.now_seconds(), timezone.utc)
+    left = connection.expires_at - datetime.fromtimestamp(world.sandbox.clock.now_seconds(), UTC)
     assert timedelta(seconds=3590) < left <= timedelta(seconds=3600)
 
 
@@ -344,8 +344,11 @@ async def test_pain_29_nobody_reaches_another_owners_connection(world: World) ->
     mine = await world.connect("x", owner="same", tenant="one", user="ada")
     theirs = await world.connect("x", owner="same", tenant="two", user="grace")
     for owner, tenant, connection in (
-        ("same", "two", mine), ("same", "one", theirs), ("other", "one", mine), ("same", "", mine),
-    ):  # fmt: skip
+        ("same", "two", mine),
+        ("same", "one", theirs),
+        ("other", "one", mine),
+        ("same", "", mine),
+    ):
         for call in ("token", "refresh", "connection", "disconnect", "sub_accounts"):
             with pytest.raises(ConnectionNotFoundError):
                 await getattr(world.vault, call)(connection.id, owner=owner, tenant=tenant)
@@ -357,8 +360,12 @@ async def test_pain_29_nobody_reaches_another_owners_connection(world: World) ->
 
 async def test_a_token_is_never_sent_to_another_host(world: World) -> None:
     connection = await world.connect("x")
-    elsewhere = ["https://evil.example/2/users/me", "http://127.0.0.1:1/", world.sandbox.base_url.replace("http", "ftp"),
-                 world.sandbox.base_url.replace("127.0.0.1", "localhost") + "/x/2/users/me"]  # fmt: skip
+    elsewhere = [
+        "https://evil.example/2/users/me",
+        "http://127.0.0.1:1/",
+        world.sandbox.base_url.replace("http", "ftp"),
+        world.sandbox.base_url.replace("127.0.0.1", "localhost") + "/x/2/users/me",
+    ]
     client = world.vault.vault.client(connection.id, owner=OWNER, tenant=TENANT)
     for url in elsewhere:
         with pytest.raises(ConfigurationError, match="api_hosts"):
@@ -404,7 +411,14 @@ async def test_o_31_user_information_about_another_subject_is_refused(world: Wor
 
 @pytest.mark.parametrize(
     "claims",
-    [{"iss": "https://evil.example"}, {"aud": "another"}, {"nonce": "another"}, {"nonce": None}, {"exp": 1}, {"sub": None}],
+    [
+        {"iss": "https://evil.example"},
+        {"aud": "another"},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"exp": 1},
+        {"sub": None},
+    ],
     ids=str,
 )
 async def test_o_21_o_22_o_23_o_29_a_bad_id_token_stores_nothing(world: World, claims: dict[str, Any]) -> None:

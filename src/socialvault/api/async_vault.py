@@ -51,7 +51,8 @@ class AsyncVault:
         on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
             a ``separate`` connection for each owner.
         key_cache: how long an unwrapped data key is used without asking the store again.
-        transport, clock: for tests and unusual networks.
+        transport: instead of the default one; an ``AsyncHttpxTransport`` of your own sets proxy and deadlines.
+        clock: for tests.
 
     Raises:
         ConfigurationError: an argument is missing or unsafe; the message names it.
@@ -89,14 +90,14 @@ class AsyncVault:
         if transport is not None and not is_asynchronous(transport, "transport"):
             raise ConfigurationError("transport is blocking; use Vault, or a transport for event loops")
         self._own_store = kept if isinstance(store, str) else None
-        self._transport = AsyncLazyTransport(clock)
+        self._transport = AsyncLazyTransport(clock, transport)
         self._runtime = AsyncioRuntime()
         self._cases = assemble(
             settings=settings,
             providers=providers,
             store=kept,
             service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]
-            transport=transport or self._transport,
+            transport=self._transport,
             runtime=self._runtime,
             clock=clock,
             observers=tuple(observers),
@@ -305,7 +306,9 @@ class AsyncVault:
         source = self.source(connection_id, owner=owner, tenant=tenant)
         providers = self._cases.core.providers
         return shared_async_client(
-            self._transport.get(), AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url))
+            self._transport.shared(),
+            AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url)),
+            untrusted_host=any(provider.untrusted_hosts for provider in providers.by_slug.values()),
         )
 
     async def aclose(self) -> None:

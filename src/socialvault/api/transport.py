@@ -2,64 +2,98 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
+
+from socialvault.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
     from socialvault.ports.clock import Clock
+    from socialvault.ports.transport import AsyncTransport, Transport
     from socialvault.protocol.messages import HttpRequest, HttpResponse
     from socialvault.transports.httpx import AsyncHttpxTransport, HttpxTransport
 
 
 class LazyTransport:
-    """An `HttpxTransport` in waiting."""
+    """An `HttpxTransport` in waiting.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        given: the application's own transport, used instead and left open.
+    """
+
+    def __init__(self, clock: Clock, given: Transport | None) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._given = given
         self._made: HttpxTransport | None = None
 
-    def get(self) -> HttpxTransport:
-        """Return the transport, made at the first call."""
-        with self._lock:
-            if self._made is None:
-                from socialvault.transports.httpx import HttpxTransport
+    def _default(self) -> HttpxTransport:
+        if self._made is None:  # two threads at once make two, and one is dropped before it has opened anything
+            from socialvault.transports.httpx import HttpxTransport
 
-                self._made = HttpxTransport(clock=self._clock)
-            return self._made
+            self._made = HttpxTransport(clock=self._clock)
+        return self._made
+
+    def shared(self) -> HttpxTransport:
+        """Return the transport whose connections API clients share.
+
+        Raises:
+            ConfigurationError: the application's own transport is of another kind.
+        """
+        if self._given is None:
+            return self._default()
+        from socialvault.transports.httpx import HttpxTransport
+
+        if not isinstance(self._given, HttpxTransport):
+            raise ConfigurationError("client() needs the vault's own transport, or an HttpxTransport")
+        return self._given
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """See `Transport.send`."""
-        return self.get().send(request)
+        return (self._given or self._default()).send(request)
 
     def close(self) -> None:
-        """See `Transport.close`."""
+        """Close what was made here."""
         if self._made is not None:
             self._made.close()
 
 
 class AsyncLazyTransport:
-    """An `AsyncHttpxTransport` in waiting."""
+    """An `AsyncHttpxTransport` in waiting.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        given: the application's own transport, used instead and left open.
+    """
+
+    def __init__(self, clock: Clock, given: AsyncTransport | None) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        self._given = given
         self._made: AsyncHttpxTransport | None = None
 
-    def get(self) -> AsyncHttpxTransport:
-        """Return the transport, made at the first call."""
-        with self._lock:
-            if self._made is None:
-                from socialvault.transports.httpx import AsyncHttpxTransport
+    def _default(self) -> AsyncHttpxTransport:
+        if self._made is None:  # two threads at once make two, and one is dropped before it has opened anything
+            from socialvault.transports.httpx import AsyncHttpxTransport
 
-                self._made = AsyncHttpxTransport(clock=self._clock)
-            return self._made
+            self._made = AsyncHttpxTransport(clock=self._clock)
+        return self._made
+
+    def shared(self) -> AsyncHttpxTransport:
+        """Return the transport whose connections API clients share.
+
+        Raises:
+            ConfigurationError: the application's own transport is of another kind.
+        """
+        if self._given is None:
+            return self._default()
+        from socialvault.transports.httpx import AsyncHttpxTransport
+
+        if not isinstance(self._given, AsyncHttpxTransport):
+            raise ConfigurationError("client() needs the vault's own transport, or an AsyncHttpxTransport")
+        return self._given
 
     async def send(self, request: HttpRequest) -> HttpResponse:
         """See `AsyncTransport.send`."""
-        return await self.get().send(request)
+        return await (self._given or self._default()).send(request)
 
     async def aclose(self) -> None:
-        """See `AsyncTransport.aclose`."""
+        """Close what was made here."""
         if self._made is not None:
             await self._made.aclose()

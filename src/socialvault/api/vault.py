@@ -52,7 +52,8 @@ class Vault:
         on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
             a ``separate`` connection for each owner.
         key_cache: how long an unwrapped data key is used without asking the store again.
-        transport, clock: for tests and unusual networks.
+        transport: instead of the default one; an ``HttpxTransport`` of your own sets proxy and deadlines.
+        clock: for tests.
 
     Raises:
         ConfigurationError: an argument is missing or unsafe; the message names it.
@@ -90,14 +91,14 @@ class Vault:
         if transport is not None:
             require_blocking(transport, "transport")
         self._own_store = kept if isinstance(store, str) else None
-        self._transport = LazyTransport(clock)
+        self._transport = LazyTransport(clock, transport)
         self._runtime = ThreadRuntime()
         self._cases = assemble(
             settings=settings,
             providers=providers,
             store=BlockingStore(kept),
             service=BlockingKeyService(keys),
-            transport=BlockingTransport(transport or self._transport),
+            transport=BlockingTransport(self._transport),
             runtime=self._runtime,
             clock=clock,
             observers=_blocking(observers),
@@ -310,7 +311,9 @@ class Vault:
         source = self.source(connection_id, owner=owner, tenant=tenant)
         providers = self._cases.core.providers
         return shared_client(
-            self._transport.get(), BearerAuth(source, lambda url: providers.get(source.provider).signs(url))
+            self._transport.shared(),
+            BearerAuth(source, lambda url: providers.get(source.provider).signs(url)),
+            untrusted_host=any(provider.untrusted_hosts for provider in providers.by_slug.values()),
         )
 
     def close(self) -> None:

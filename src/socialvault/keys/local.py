@@ -43,9 +43,10 @@ class LocalKeyring:
     def __init__(self, keys: Iterable[str | Secret[str]]) -> None:
         wrapped = [text if isinstance(text, Secret) else Secret(text) for text in keys]
         del keys  # this frame may raise
-        self._ciphers: dict[str, AESGCM] = dict(
-            _parse(text, f"key {position}") for position, text in enumerate(wrapped, start=1)
-        )
+        self._ciphers: dict[str, AESGCM] = {}
+        for position, key in enumerate(wrapped, start=1):
+            key_id, cipher = _parse(key, f"key {position}")
+            self._ciphers[key_id] = cipher
         if not self._ciphers:
             raise ConfigurationError("the keyring holds no key; make one with: socialvault keygen")
         self._primary_id = next(iter(self._ciphers))

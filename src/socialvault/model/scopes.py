@@ -18,10 +18,9 @@ def parse_scopes(value: object) -> Scopes | None:
 
     Returns None when the provider said nothing, which by RFC 6749 section 5.1 means "as requested".
     """
-    if isinstance(value, str):
-        return frozenset(part for part in _SEPARATORS.split(value) if part)
-    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
-        return frozenset(part for part in value if part)
+    parts = [value] if isinstance(value, str) else value
+    if isinstance(parts, (list, tuple)) and all(isinstance(part, str) for part in parts):
+        return frozenset(scope for part in parts for scope in _SEPARATORS.split(part) if scope)
     return None
 
 

@@ -14,8 +14,7 @@ _FINGERPRINT_KEY = secrets.token_bytes(32)
 
 def fingerprint(value: str | bytes) -> str:
     """Return six hex digits that stand for `value` within this process."""
-    data = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
-    return hmac.digest(_FINGERPRINT_KEY, data, "sha256").hex()[:6]
+    return hmac.digest(_FINGERPRINT_KEY, _as_bytes(value), "sha256").hex()[:6]
 
 
 class Unexportable:
@@ -71,4 +70,5 @@ class Secret(Unexportable, Generic[T]):
 
 
 def _as_bytes(value: str | bytes) -> bytes:
-    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
+    # `str`, so that not even a value of a wrong type makes a repr fail
+    return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")

@@ -50,7 +50,7 @@ class AccessToken(Unexportable):
 
     def reveal(self) -> str:
         """Return the token itself, for an Authorization header."""
-        return self.__value.decode("ascii")
+        return self.__value.decode()
 
     @property
     def expires_at(self) -> datetime | None:

@@ -64,8 +64,13 @@ class TokenStore(Protocol):
         ...
 
     def open_intent(
-        self, connection_id: str, expected_generation: int, expected_attempt: int, digest: bytes,
-        sent_at_seconds: float, deadline_seconds: float,
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
     ) -> bool:
         """Record that a refresh token is about to be presented; False when generation or attempt moved.
 
@@ -84,8 +89,14 @@ class TokenStore(Protocol):
     # operators, across owners
 
     def find(
-        self, *, tenant: str | None, owner: str | None, provider: str | None, status: str | None,
-        after_id: str, limit: int,
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
     ) -> Sequence[ConnectionRow]:
         """Return rows that match every given filter, by id, after `after_id`."""
         ...
@@ -118,15 +129,18 @@ class AsyncTokenStore(Protocol):
 
     async def count_grant_siblings(self, row: ConnectionRow) -> int: ...
 
-    async def acquire_lease(
-        self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float
-    ) -> bool: ...
+    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool: ...
 
     async def release_lease(self, connection_id: str, holder: str) -> bool: ...
 
     async def open_intent(
-        self, connection_id: str, expected_generation: int, expected_attempt: int, digest: bytes,
-        sent_at_seconds: float, deadline_seconds: float,
+        self,
+        connection_id: str,
+        expected_generation: int,
+        expected_attempt: int,
+        digest: bytes,
+        sent_at_seconds: float,
+        deadline_seconds: float,
     ) -> bool: ...
 
     async def put_candidate(self, connection_id: str, candidate: bytes) -> bool: ...
@@ -134,8 +148,14 @@ class AsyncTokenStore(Protocol):
     async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]: ...
 
     async def find(
-        self, *, tenant: str | None, owner: str | None, provider: str | None, status: str | None,
-        after_id: str, limit: int,
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
     ) -> Sequence[ConnectionRow]: ...
 
     async def count_by_status(self) -> Mapping[str, int]: ...

@@ -43,7 +43,10 @@ class HttpRequest:
     untrusted_host: bool = False
 
     def __repr__(self) -> str:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            return f"HttpRequest({self.method} to no URL)"
         return f"HttpRequest({self.method} {parts.scheme}://{parts.hostname}{parts.path})"
 
 

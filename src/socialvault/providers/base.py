@@ -113,6 +113,8 @@ class Provider:
         refresh_token_lifetime: where the provider documents one and does not send it.
         allow_loopback_http: accept plain http for a loopback host; for the sandbox and for tests.
         untrusted_hosts: the hosts were given by a user, so each connection obeys the address policy.
+        sub_account_kind: what its sub-accounts are called, "" where it has none.
+        required_urls: the endpoints that must be declared.
 
     Args:
         client_id: as registered.

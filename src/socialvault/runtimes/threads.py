@@ -36,7 +36,10 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 class _Work(Generic[T]):
-    """What runs on a helper thread, and what came of it. (``concurrent.futures`` would load ``logging``.)"""
+    """What runs on a helper thread, and what came of it.
+
+    A ``concurrent.futures.Future`` would do, and load ``logging`` with it: a tenth of the time to the first token.
+    """
 
     __slots__ = ("_done", "_problem", "_result")
 

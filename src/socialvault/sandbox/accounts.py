@@ -34,11 +34,10 @@ def stable_id(*parts: str) -> str:
 
 
 #: Anybody else exists as soon as somebody signs in by that name.
-PEOPLE = {login: User(login, name) for login, name in (
-    ("ada", "Ada Lovelace"),
-    ("grace", "Grace Hopper"),
-    ("katherine", "Katherine Johnson"),
-)}
+PEOPLE = {
+    login: User(login, name)
+    for login, name in (("ada", "Ada Lovelace"), ("grace", "Grace Hopper"), ("katherine", "Katherine Johnson"))
+}
 
 
 def person(login: str) -> User:

@@ -39,10 +39,13 @@ def build_app(world: World, emulators: Iterable[Emulator]) -> Starlette:
         return _response(pages.index_page(world.base_url, [(one.slug, one.title) for one in served]), Fault())
 
     mounts = [
-        Mount(f"/{one.slug}", routes=[
-            Route(endpoint.path, _Handler(world, one, endpoint), methods=[endpoint.method])
-            for endpoint in one.endpoints
-        ])
+        Mount(
+            f"/{one.slug}",
+            routes=[
+                Route(endpoint.path, _Handler(world, one, endpoint), methods=[endpoint.method])
+                for endpoint in one.endpoints
+            ],
+        )
         for one in served
     ]
     return Starlette(routes=[Route("/", index), *mounts])
@@ -78,9 +81,13 @@ class _Handler:
         form = body.decode("utf-8", "replace") if request.headers.get("content-type", "").startswith(_FORM) else ""
         with self._world.lock:
             call = Call(
-                method=request.method, now=self._world.clock.now(), path=request.path_params,
-                query=Params.parse(request.url.query), form=Params.parse(form),
-                headers={name.lower(): value for name, value in request.headers.items()}, fault=fault,
+                method=request.method,
+                now=self._world.clock.now(),
+                path=request.path_params,
+                query=Params.parse(request.url.query),
+                form=Params.parse(form),
+                headers={name.lower(): value for name, value in request.headers.items()},
+                fault=fault,
             )
             redirects = endpoint.handler == "decide"  # the consent works `error` into its callback itself
             commits = fault.commits or (redirects and fault.error != "" and fault.status is None)
@@ -91,13 +98,22 @@ class _Handler:
 
     def _log(self, call: Call, worked: Answer, fault: Fault) -> None:
         note = call.note
-        self._world.log.add(LogEntry(
-            at=call.now, provider=self._emulator.slug, endpoint=self._endpoint.name,
-            outcome=note.outcome if note.outcome and worked.status < 400 else worked.outcome,
-            status=worked.status, grant_type=note.grant_type, client_id=note.client_id, user=note.user,
-            grant_id=note.grant_id, presented=note.presented, issued=note.issued,
-            fault="" if fault == Fault() else str(fault),
-        ))
+        self._world.log.add(
+            LogEntry(
+                at=call.now,
+                provider=self._emulator.slug,
+                endpoint=self._endpoint.name,
+                outcome=note.outcome if note.outcome and worked.status < 400 else worked.outcome,
+                status=worked.status,
+                grant_type=note.grant_type,
+                client_id=note.client_id,
+                user=note.user,
+                grant_id=note.grant_id,
+                presented=note.presented,
+                issued=note.issued,
+                fault="" if fault == Fault() else str(fault),
+            )
+        )
 
     def _fault_answer(self, call: Call, fault: Fault) -> Answer:
         """Say the fault's status and error in the endpoint's dialect."""

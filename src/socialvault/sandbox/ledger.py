@@ -103,14 +103,23 @@ class Ledger:
         return f"{self.slug}-{short}-{grant.id}-{self._issued}-{secrets.token_hex(16)}"
 
     def open_grant(
-        self, request: AuthorizationRequest, user: User, scopes: tuple[str, ...], now: datetime,
+        self,
+        request: AuthorizationRequest,
+        user: User,
+        scopes: tuple[str, ...],
+        now: datetime,
         pages: frozenset[str] | None,
     ) -> Grant:
         """Record that `user` consented to `scopes`."""
         grant = Grant(
-            id=self._next_grant_id(), client_id=request.client_id, user=user, scopes=scopes,
+            id=self._next_grant_id(),
+            client_id=request.client_id,
+            user=user,
+            scopes=scopes,
             declined=tuple(scope for scope in request.scopes if scope not in scopes),
-            created_at=now, nonce=request.nonce, pages=pages,
+            created_at=now,
+            nonce=request.nonce,
+            pages=pages,
         )
         self.grants[grant.id] = grant
         return grant
@@ -122,13 +131,26 @@ class Ledger:
         return code
 
     def issue(
-        self, kind: TokenKind, grant: Grant, now: datetime, expires_at: datetime | None, *,
-        scopes: tuple[str, ...], page_id: str = "", long_lived: bool = False,
+        self,
+        kind: TokenKind,
+        grant: Grant,
+        now: datetime,
+        expires_at: datetime | None,
+        *,
+        scopes: tuple[str, ...],
+        page_id: str = "",
+        long_lived: bool = False,
     ) -> Token:
         """Issue a token for `grant`."""
         token = Token(
-            value=self._secret(_SHORT[kind], grant), kind=kind, grant=grant, scopes=scopes, issued_at=now,
-            expires_at=expires_at, page_id=page_id, long_lived=long_lived,
+            value=self._secret(_SHORT[kind], grant),
+            kind=kind,
+            grant=grant,
+            scopes=scopes,
+            issued_at=now,
+            expires_at=expires_at,
+            page_id=page_id,
+            long_lived=long_lived,
         )
         self.tokens[token.value] = token
         return token
@@ -148,7 +170,8 @@ class Ledger:
     def end_grants(self, reason: str, *, user: User, client_id: str | None = None) -> list[Grant]:
         """End every living grant of `user`, to one application or to all, and return them."""
         ended = [
-            grant for grant in self.grants.values()
+            grant
+            for grant in self.grants.values()
             if not grant.ended and grant.user == user and client_id in (None, grant.client_id)
         ]
         for grant in ended:

@@ -126,8 +126,13 @@ class Sandbox:
     # --- an application and its users -----------------------------------------------------------
 
     def register(
-        self, provider: str, *, client_id: str | None = None, public: bool = False,
-        refresh_tokens: bool | None = None, redirect_uris: Iterable[str] = (),
+        self,
+        provider: str,
+        *,
+        client_id: str | None = None,
+        public: bool = False,
+        refresh_tokens: bool | None = None,
+        redirect_uris: Iterable[str] = (),
     ) -> Client:
         """Register an application and return its credentials, which are the same in every run.
 
@@ -141,8 +146,10 @@ class Sandbox:
         kind = "-public" if public else ("-partner" if provider == "linkedin" and refreshes else "")
         name = client_id or f"sandbox-{provider}{kind}"
         client = Client(
-            id=name, secret=None if public else Secret(f"{name}-client-secret"),
-            redirect_uris=frozenset(redirect_uris), refresh_tokens=refreshes,
+            id=name,
+            secret=None if public else Secret(f"{name}-client-secret"),
+            redirect_uris=frozenset(redirect_uris),
+            refresh_tokens=refreshes,
         )
         with self._world.lock:
             emulator.clients[name] = client
@@ -156,8 +163,14 @@ class Sandbox:
         self.register("linkedin", refresh_tokens=True)
 
     def provider(
-        self, provider: str, *, scopes: Iterable[str] | None = None, client_id: str | None = None,
-        public: bool = False, refresh_tokens: bool | None = None, redirect_uris: Iterable[str] = (),
+        self,
+        provider: str,
+        *,
+        scopes: Iterable[str] | None = None,
+        client_id: str | None = None,
+        public: bool = False,
+        refresh_tokens: bool | None = None,
+        redirect_uris: Iterable[str] = (),
         **overrides: Any,
     ) -> Provider:
         """Register an application and return the library's provider for it, pointed at this sandbox.
@@ -173,8 +186,13 @@ class Sandbox:
         return build_provider(provider, client, self._emulator(provider).root, scopes=scopes, overrides=overrides)
 
     def authorize(
-        self, login_url: str, *, user: str = "ada", approve: bool = True,
-        scopes: Sequence[str] | None = None, pages: Sequence[str] | None = None,
+        self,
+        login_url: str,
+        *,
+        user: str = "ada",
+        approve: bool = True,
+        scopes: Sequence[str] | None = None,
+        pages: Sequence[str] | None = None,
     ) -> Callback:
         """Sign in and decide as the person would in a browser; return the callback's parameters.
 

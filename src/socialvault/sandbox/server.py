@@ -70,10 +70,20 @@ class LocalServer:
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self._server = _Uvicorn(uvicorn.Config(
-            app, http=_Protocol, ws="none", loop="asyncio", lifespan="off", log_config=None, access_log=False,
-            proxy_headers=False, server_header=False, date_header=False,
-        ))
+        self._server = _Uvicorn(
+            uvicorn.Config(
+                app,
+                http=_Protocol,
+                ws="none",
+                loop="asyncio",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                date_header=False,
+            )
+        )
         self._thread = threading.Thread(target=self._run, name="socialvault-sandbox", daemon=True)
         self._thread.start()
         self._server.ready.wait(_STOP_SECONDS)

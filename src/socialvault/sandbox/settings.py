@@ -105,8 +105,6 @@ LINKEDIN = LinkedInSettings(
     echo_nonce=False,
 )
 FACEBOOK = FacebookSettings(
-    access_token_lifetime=timedelta(minutes=90),
-    rotation="none",
-    client_auth=("client_secret_post",),
+    access_token_lifetime=timedelta(minutes=90), rotation="none", client_auth=("client_secret_post",)
 )
 OPENID = Settings(issuer_in_response=True, pkce="required")

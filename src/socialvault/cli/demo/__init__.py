@@ -22,7 +22,7 @@ _NOT_REACHED = Finding("not reached", "", held=False)
 def demo(
     *, as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     serve: Annotated[bool, typer.Option("--serve", help="Then serve a page to click through, until Ctrl-C.")] = False,
-    callers: Annotated[int, typer.Option(min=1, max=2000, help="How many ask for a token at once.")] = 200,
+    callers: Annotated[int, typer.Option(min=1, max=1000, help="How many ask for a token at once.")] = 200,
 ) -> None:  # fmt: skip
     """See the promises kept: emulated providers, a SQLite vault in a temporary directory, some seconds."""
     make_room(callers)

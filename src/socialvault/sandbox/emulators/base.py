@@ -61,10 +61,9 @@ class Emulator:
     callback_fragment: ClassVar[str] = ""
     denial_params: ClassVar[Mapping[str, str]] = MappingProxyType({})
     revoked_document: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    identity_claims: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({
-        "profile": ("name", "preferred_username", "picture"),
-        "email": ("email", "email_verified"),
-    })
+    identity_claims: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        {"profile": ("name", "preferred_username", "picture"), "email": ("email", "email_verified")}
+    )
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -297,8 +296,10 @@ class Emulator:
     def _code_answer(self, client: Client, call: Call) -> Answer:
         code = self.redeem(client, call, call.form)
         grant, rules = code.grant, self.settings
-        refreshable = client.refresh_tokens and rules.rotation != "none" and (
-            not rules.refresh_scope or rules.refresh_scope in grant.scopes
+        refreshable = (
+            client.refresh_tokens
+            and rules.rotation != "none"
+            and (not rules.refresh_scope or rules.refresh_scope in grant.scopes)
         )
         refresh = self._issue_refresh(grant, call.now) if refreshable else None
         call.note.outcome = "issued"
@@ -364,8 +365,12 @@ class Emulator:
         """Sign an ID token (OpenID Connect Core, section 2)."""
         now = int(call.now.timestamp())
         claims = {
-            "iss": self.issuer, "sub": self.subject(grant), "aud": grant.client_id,
-            "iat": now, "exp": now + 3600, "at_hash": half_hash(access.value),
+            "iss": self.issuer,
+            "sub": self.subject(grant),
+            "aud": grant.client_id,
+            "iat": now,
+            "exp": now + 3600,
+            "at_hash": half_hash(access.value),
             **({"nonce": nonce} if nonce and self.settings.echo_nonce else {}),
             **self.person_claims(grant.user, access.scopes),
         }
@@ -377,7 +382,10 @@ class Emulator:
     def person_claims(self, user: User, scopes: tuple[str, ...]) -> dict[str, Any]:
         """Return what `scopes` let an application know about `user` (OpenID Connect Core, section 5.4)."""
         everything = {
-            "name": user.name, "preferred_username": user.login, "email": user.email, "email_verified": True,
+            "name": user.name,
+            "preferred_username": user.login,
+            "email": user.email,
+            "email_verified": True,
             "picture": f"{self.root}/pictures/{user.login}.png",
         }
         allowed = {name for scope in scopes for name in self.identity_claims.get(scope, ())}

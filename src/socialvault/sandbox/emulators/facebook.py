@@ -26,8 +26,12 @@ _INVALID = {"unknown": "190.467", "expired": "190.463", "spent": "190.467"}
 _ENDED = {"password_changed": "190.460", "removed": "190.458", "revoked": "190.458"}
 #: Graph's numbers for what other providers say in words.
 _WORDS = {
-    "invalid_request": "100", "invalid_client": "101", "insufficient_scope": "200", "rate_limited": "4",
-    "temporarily_unavailable": "2", "server_error": "1",
+    "invalid_request": "100",
+    "invalid_client": "101",
+    "insufficient_scope": "200",
+    "rate_limited": "4",
+    "temporarily_unavailable": "2",
+    "server_error": "1",
 }
 _FIELD = re.compile(r"[^,({]+(?:\([^)]*\))?(?:\{[^}]*\})?")
 
@@ -127,8 +131,11 @@ class FacebookEmulator(Emulator):
             self.note_grant(call, token.grant)
             if verdict == "live":
                 return token
-        raise Refusal(self._why_invalid(token, verdict), f"Error validating access token: it is {verdict}",
-                      outcome=f"{verdict}_token")
+        raise Refusal(
+            self._why_invalid(token, verdict),
+            f"Error validating access token: it is {verdict}",
+            outcome=f"{verdict}_token",
+        )
 
     def _why_invalid(self, token: Token | None, verdict: str) -> str:
         return _INVALID.get(verdict) or _ENDED.get(token.grant.ended if token else "", "190.467")
@@ -150,8 +157,9 @@ class FacebookEmulator(Emulator):
         if not proof and (self.settings.appsecret_proof == "checked" or secret is None):
             return
         if secret is None or not hmac.compare_digest(proof.encode(), _proof(secret, value)):
-            raise Refusal("100", "API calls from the server require a valid appsecret_proof argument",
-                          outcome="appsecret_proof")
+            raise Refusal(
+                "100", "API calls from the server require a valid appsecret_proof argument", outcome="appsecret_proof"
+            )
 
     def _app(self, call: Call) -> Client | None:
         """Return the application whose app token ``{app_id}|{app_secret}`` the call carries."""
@@ -174,7 +182,8 @@ class FacebookEmulator(Emulator):
             return Answer(document=_selected(call, {"id": token.page_id, "name": self._page_names()[token.page_id]}))
         user = token.grant.user
         record: dict[str, Any] = {
-            "id": self.subject(token.grant), "name": user.name,
+            "id": self.subject(token.grant),
+            "name": user.name,
             "picture": {"data": {"url": f"{self.root}/pictures/{user.login}.png", "is_silhouette": False}},
             **({"email": user.email} if "email" in token.grant.scopes else {}),
         }
@@ -341,8 +350,10 @@ class FacebookEmulator(Emulator):
         """Say a refusal in Graph's form."""
         code, _, subcode = _WORDS.get(refusal.error, refusal.error).partition(".")
         error: dict[str, Any] = {
-            "message": refusal.description, "type": "OAuthException",
-            "code": int(code) if code.isdecimal() else 100, "fbtrace_id": secrets.token_hex(6),
+            "message": refusal.description,
+            "type": "OAuthException",
+            "code": int(code) if code.isdecimal() else 100,
+            "fbtrace_id": secrets.token_hex(6),
         }
         if subcode:
             error["error_subcode"] = int(subcode)

@@ -49,17 +49,19 @@ class LinkedInEmulator(Emulator):
 
     def discovery(self, call: Call) -> Answer:
         """Publish the metadata; silent about how a client has to authenticate, as LinkedIn's is."""
-        return Answer(document={
-            "issuer": self.issuer,
-            "authorization_endpoint": f"{self.root}/oauth/v2/authorization",
-            "token_endpoint": f"{self.root}/oauth/v2/accessToken",
-            "userinfo_endpoint": f"{self.root}/v2/userinfo",
-            "jwks_uri": f"{self.root}/oauth/openid/jwks",
-            "response_types_supported": ["code"],
-            "subject_types_supported": ["pairwise"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-            "scopes_supported": ["openid", "profile", "email"],
-        })
+        return Answer(
+            document={
+                "issuer": self.issuer,
+                "authorization_endpoint": f"{self.root}/oauth/v2/authorization",
+                "token_endpoint": f"{self.root}/oauth/v2/accessToken",
+                "userinfo_endpoint": f"{self.root}/v2/userinfo",
+                "jwks_uri": f"{self.root}/oauth/openid/jwks",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["pairwise"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                "scopes_supported": ["openid", "profile", "email"],
+            }
+        )
 
     def userinfo(self, call: Call) -> Answer:
         """Return the member."""
@@ -78,12 +80,18 @@ class LinkedInEmulator(Emulator):
         self.note_grant(call, token.grant)
         verdict = self.ledger.verdict(token, call.now)
         ends = {} if token.expires_at is None else {"expires_at": int(token.expires_at.timestamp())}
-        return Answer(document={
-            "active": verdict == "live", "status": _STATUS[verdict], "client_id": client.id,
-            "scope": ",".join(token.scopes), "auth_type": "3L",
-            "authorized_at": int(token.grant.created_at.timestamp()),
-            "created_at": int(token.issued_at.timestamp()), **ends,
-        })
+        return Answer(
+            document={
+                "active": verdict == "live",
+                "status": _STATUS[verdict],
+                "client_id": client.id,
+                "scope": ",".join(token.scopes),
+                "auth_type": "3L",
+                "authorized_at": int(token.grant.created_at.timestamp()),
+                "created_at": int(token.issued_at.timestamp()),
+                **ends,
+            }
+        )
 
     def organization_acls(self, call: Call) -> Answer:
         """List the organizations in which the member has a role."""
@@ -95,8 +103,10 @@ class LinkedInEmulator(Emulator):
             raise Refusal("invalid_request", "q must be roleAssignee")
         rows = [
             {
-                "organization": f"urn:li:organization:{organization_id(number)}", "role": "ADMINISTRATOR",
-                "state": "APPROVED", "roleAssignee": f"urn:li:person:{self.subject(token.grant)}",
+                "organization": f"urn:li:organization:{organization_id(number)}",
+                "role": "ADMINISTRATOR",
+                "state": "APPROVED",
+                "roleAssignee": f"urn:li:person:{self.subject(token.grant)}",
             }
             for number in range(1, self.settings.organizations + 1)
         ]
@@ -121,12 +131,14 @@ class LinkedInEmulator(Emulator):
 
     def render_api(self, refusal: Refusal) -> Answer:
         """Say a refusal as LinkedIn's API does."""
-        code = _CODES.get(refusal.outcome, {
-            "invalid_token": "INVALID_ACCESS_TOKEN", "insufficient_scope": "ACCESS_DENIED",
-        }.get(refusal.error, refusal.error.upper()))
+        code = _CODES.get(
+            refusal.outcome,
+            {"invalid_token": "INVALID_ACCESS_TOKEN", "insufficient_scope": "ACCESS_DENIED"}.get(
+                refusal.error, refusal.error.upper()
+            ),
+        )
         return Answer(
-            status=refusal.status,
-            document={"status": refusal.status, "code": code, "message": refusal.description},
+            status=refusal.status, document={"status": refusal.status, "code": code, "message": refusal.description}
         )
 
 

@@ -36,26 +36,28 @@ class OpenIDEmulator(Emulator):
     def discovery(self, call: Call) -> Answer:
         """Publish the metadata (OpenID Connect Discovery, section 3; RFC 8414)."""
         methods = [*self.settings.client_auth, "none"]
-        return Answer(document={
-            "issuer": self.issuer,
-            "authorization_endpoint": f"{self.root}/authorize",
-            "token_endpoint": f"{self.root}/token",
-            "revocation_endpoint": f"{self.root}/revoke",
-            "introspection_endpoint": f"{self.root}/introspect",
-            "userinfo_endpoint": f"{self.root}/userinfo",
-            "jwks_uri": f"{self.root}/jwks",
-            "response_types_supported": ["code"],
-            "response_modes_supported": list(self.response_modes),
-            "grant_types_supported": ["authorization_code", "refresh_token"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"],
-            "scopes_supported": ["openid", "profile", "email"],
-            "code_challenge_methods_supported": list(self.settings.pkce_methods),
-            "token_endpoint_auth_methods_supported": methods,
-            "revocation_endpoint_auth_methods_supported": methods,
-            "introspection_endpoint_auth_methods_supported": methods,
-            "authorization_response_iss_parameter_supported": self.settings.issuer_in_response,
-        })
+        return Answer(
+            document={
+                "issuer": self.issuer,
+                "authorization_endpoint": f"{self.root}/authorize",
+                "token_endpoint": f"{self.root}/token",
+                "revocation_endpoint": f"{self.root}/revoke",
+                "introspection_endpoint": f"{self.root}/introspect",
+                "userinfo_endpoint": f"{self.root}/userinfo",
+                "jwks_uri": f"{self.root}/jwks",
+                "response_types_supported": ["code"],
+                "response_modes_supported": list(self.response_modes),
+                "grant_types_supported": ["authorization_code", "refresh_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+                "scopes_supported": ["openid", "profile", "email"],
+                "code_challenge_methods_supported": list(self.settings.pkce_methods),
+                "token_endpoint_auth_methods_supported": methods,
+                "revocation_endpoint_auth_methods_supported": methods,
+                "introspection_endpoint_auth_methods_supported": methods,
+                "authorization_response_iss_parameter_supported": self.settings.issuer_in_response,
+            }
+        )
 
     def userinfo(self, call: Call) -> Answer:
         """Return the claims that the scopes allow (OpenID Connect Core, section 5.3)."""
@@ -74,7 +76,14 @@ class OpenIDEmulator(Emulator):
             return Answer(document={"active": False})
         self.note_grant(call, token.grant)
         ends = {} if token.expires_at is None else {"exp": int(token.expires_at.timestamp())}
-        return Answer(document={
-            "active": True, "client_id": client.id, "sub": self.subject(token.grant), "iss": self.issuer,
-            "scope": " ".join(token.scopes), "iat": int(token.issued_at.timestamp()), **ends,
-        })
+        return Answer(
+            document={
+                "active": True,
+                "client_id": client.id,
+                "sub": self.subject(token.grant),
+                "iss": self.issuer,
+                "scope": " ".join(token.scopes),
+                "iat": int(token.issued_at.timestamp()),
+                **ends,
+            }
+        )

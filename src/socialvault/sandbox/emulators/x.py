@@ -50,8 +50,6 @@ class XEmulator(Emulator):
         title = titles.get(refusal.status, "Error")
         return Answer(
             status=refusal.status,
-            document={
-                "title": title, "type": "about:blank", "status": refusal.status, "detail": refusal.description,
-            },
+            document={"title": title, "type": "about:blank", "status": refusal.status, "detail": refusal.description},
             content_type="application/problem+json",
         )

@@ -135,6 +135,13 @@ _TABLES = (
 )
 
 
+# One statement, so that all three are of one moment: another process may be creating the tables right now.
+_IDENTITY = """
+    SELECT user_version, application_id, (SELECT count(*) FROM sqlite_master)
+    FROM pragma_user_version, pragma_application_id
+"""
+
+
 def prepare(handle: Handle) -> None:
     """Give a new file its tables, and make sure that an old one is ours and of a version that this code knows.
 
@@ -157,15 +164,15 @@ def prepare(handle: Handle) -> None:
 
 
 def _checked_version(handle: Handle) -> int:
-    version: int = handle.execute("PRAGMA user_version").fetchone()[0]
-    application: int = handle.execute("PRAGMA application_id").fetchone()[0]
+    version: int
+    version, application, tables = handle.execute(_IDENTITY).fetchone()
     if application == APPLICATION_ID:
         if version > VERSION:
             raise ConfigurationError(
                 f"the database has schema version {version}, this release knows {VERSION}: upgrade socialvault"
             )
         return version
-    if handle.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] or version or application:
+    if version or application or tables:
         raise ConfigurationError("the database belongs to another application: give socialvault a file of its own")
     return 0
 

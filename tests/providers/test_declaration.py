@@ -162,6 +162,7 @@ def test_every_fact_can_be_overridden_per_instance_and_stays_there(name, make):
         api_hosts=["api.other.example", "graph.facebook.com", "api.linkedin.com"],
         default_scopes=["a"],
         offline_scopes=["b"],
+        identity_scopes=["c"],
         id_token_algorithms=["ES256"],
         authorize_extra={"prompt": "consent"},
         error_map={"odd": "client"},
@@ -170,6 +171,7 @@ def test_every_fact_can_be_overridden_per_instance_and_stays_there(name, make):
         assert getattr(changed, option) == value, option
     assert changed.api_hosts == {"api.other.example", "graph.facebook.com", "api.linkedin.com"}
     assert (changed.default_scopes, changed.offline_scopes, changed.scopes) == (("a",), ("b",), ("a",))
+    assert changed.identity_scopes == ("c",)
     assert changed.id_token_algorithms == ("ES256",)
     assert dict(changed.authorize_extra) == {"prompt": "consent"}
     assert dict(changed.error_map) == {"odd": "client"}
@@ -181,7 +183,7 @@ def test_every_fact_can_be_overridden_per_instance_and_stays_there(name, make):
 
 def test_overrides_cover_every_option_there_is():
     tested = {*OVERRIDES, "api_hosts", "default_scopes", "offline_scopes", "id_token_algorithms", "authorize_extra"}
-    assert tested | {"error_map"} == set(ProviderOptions.__annotations__)
+    assert tested | {"error_map", "identity_scopes"} == set(ProviderOptions.__annotations__)
 
 
 def test_r_04_no_provider_has_an_option_about_state(name, make):

@@ -14,6 +14,7 @@ STATEMENTS = {
     for name, value in vars(module).items()
     if isinstance(value, str) and value.split()[0] in {"SELECT", "UPDATE", "DELETE"} and "WHERE" in value
 }
+PURGE = STATEMENTS.pop("_PURGE_STATES")
 
 
 def plan(statement: str) -> list[str]:
@@ -38,3 +39,7 @@ def test_the_longest_due_are_read_in_order_and_no_further() -> None:
 
 def test_rows_are_counted_without_reading_them() -> None:
     assert plan(reads._COUNTS) == ["SCAN connections USING COVERING INDEX connections_status"]
+
+
+def test_a_purge_reads_flows_in_the_order_they_came_and_sorts_nothing() -> None:
+    assert plan(PURGE) == ["SEARCH states USING INTEGER PRIMARY KEY (rowid=?)", "LIST SUBQUERY 1", "SCAN states"]

@@ -20,6 +20,8 @@ from socialvault.exceptions import (
     ProviderUnavailableError,
     RateLimitedError,
     ReauthorizationRequiredError,
+    StoreUnavailableError,
+    TokenAtRiskError,
     TransportError,
 )
 from socialvault.model.status import Status
@@ -391,7 +393,7 @@ async def test_a_401_renews_once_and_repeats_the_call(world: World) -> None:
 # --- identity -----------------------------------------------------------------------------------
 
 
-async def test_o_32_a_refreshed_id_token_of_another_account_is_refused(world: World) -> None:
+async def test_o_32_r_11_a_refreshed_id_token_of_another_account_is_refused(world: World) -> None:
     connection = await world.connect("oidc", scopes=["openid", "offline_access"])
     world.sandbox.clock.advance(DAY)
     world.sandbox.fault("oidc", "token", claims={"sub": "somebody-else"})
@@ -400,7 +402,7 @@ async def test_o_32_a_refreshed_id_token_of_another_account_is_refused(world: Wo
     assert (await stored(world, connection)).generation == 1
 
 
-async def test_o_31_user_information_about_another_subject_is_refused(world: World) -> None:
+async def test_o_31_r_11_user_information_about_another_subject_is_refused(world: World) -> None:
     world.sandbox.fault("oidc", "userinfo", replace={"sub": "somebody-else"})
     login = await world.vault.begin("oidc", owner=OWNER, tenant=TENANT)
     params = await world.callback(login)
@@ -472,3 +474,56 @@ async def test_a_transport_that_never_sends_leaves_everything(world: World) -> N
         await world.build().token(connection.id, owner=OWNER, tenant=TENANT)
     assert caught.value.request_sent is False
     assert (await token_of(world, connection)).generation == 2
+
+
+async def test_keys_out_of_reach_do_not_stand_in_the_way_of_a_renewal(world: World) -> None:
+    connection = await world.connect("oidc", scopes=["openid", "offline_access"])
+    world.sandbox.clock.advance(DAY)
+    world.sandbox.fault("oidc", "jwks", drop="before_commit", times=None)
+    assert (await token_of(world, connection)).generation == 2
+
+
+async def test_work_beyond_the_deadline_goes_on_and_is_named(world: World) -> None:
+    connection = await world.connect("x")
+    world.sandbox.clock.advance(HOURS_3)
+    world.sandbox.fault("x", "token", latency=timedelta(milliseconds=500))
+    impatient = world.build(exchange_deadline=timedelta(milliseconds=100))
+    with pytest.raises(OutcomeUnknownError):
+        await impatient.token(connection.id, owner=OWNER, tenant=TENANT)
+    await asyncio.sleep(0.8)
+    assert (await impatient.token(connection.id, owner=OWNER, tenant=TENANT)).generation == 2
+    assert world.token_requests("x", grant_type="refresh_token") == 1
+
+
+async def test_a_store_that_hiccups_after_the_provider_answered_loses_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await world.connect("x")
+    world.sandbox.clock.advance(HOURS_3)
+    store = world.vault.vault._cases.core.store
+    write, failures = store.write_token, iter([StoreUnavailableError("away")] * 2)
+
+    async def hiccup(change: Any) -> bool:
+        for failure in failures:
+            raise failure
+        done: bool = await write(change)
+        return done
+
+    monkeypatch.setattr(store, "write_token", hiccup)
+    assert (await token_of(world, connection)).generation == 2
+    assert world.token_requests("x", grant_type="refresh_token") == 1
+
+
+async def test_f_12_a_token_that_nothing_could_keep_is_said_to_be_at_risk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await world.connect("x")
+    world.sandbox.clock.advance(HOURS_3)
+
+    async def away(*_args: object) -> bool:
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr(world.vault.vault._cases.core.store, "write_token", away)
+    with pytest.raises(TokenAtRiskError) as caught:
+        await token_of(world, connection)
+    assert caught.value.action == "report"

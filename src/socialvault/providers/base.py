@@ -8,7 +8,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, Unpack, get_args
 from urllib.parse import urlencode, urlsplit
 
-from socialvault.exceptions import AccountMismatchError, ConfigurationError, MalformedResponseError, ProviderError
+from socialvault.exceptions import (
+    AccountMismatchError,
+    ConfigurationError,
+    MalformedResponseError,
+    ProviderError,
+    TransportError,
+)
 from socialvault.model.identity import Identity
 from socialvault.model.scopes import ordered
 from socialvault.model.secret import Secret
@@ -51,7 +57,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType({
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")  # parsers disagree about what these do to a URL
 _DEFAULT_PORTS = {"https": 443, "http": 80}
-_SEQUENCES = ("default_scopes", "offline_scopes", "id_token_algorithms")
+_SEQUENCES = ("default_scopes", "offline_scopes", "identity_scopes", "id_token_algorithms")
 #: What the flow itself puts into an authorization request: a second one of these could only weaken it.
 _FLOW_PARAMETERS = frozenset({
     "response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
@@ -75,6 +81,7 @@ class ProviderOptions(TypedDict, total=False):
     scope_separator: str
     default_scopes: Iterable[str]
     offline_scopes: Iterable[str]
+    identity_scopes: Iterable[str]
     renewal: Renewal
     revocation_style: RevocationStyle
     revocation_reach: RevocationReach
@@ -107,6 +114,7 @@ class Provider:
             refresh_url only where it differs from token_url.
         issuer: of ID tokens and of RFC 9207 responses, "" where it has none.
         api_hosts: the only hosts that may ever be sent a token (``host`` or ``host:port``).
+        identity_scopes: always asked for, because without them the account can't be told.
         issuer_in_response: the server promises ``iss`` in every authorization response (RFC 9207, section 3).
         authorize_extra: constant parameters of the authorization request.
         error_map: error codes of the token endpoint that RFC 6749 does not know.
@@ -141,6 +149,7 @@ class Provider:
     scope_separator: str = " "
     default_scopes: tuple[str, ...] = ()
     offline_scopes: tuple[str, ...] = ()
+    identity_scopes: tuple[str, ...] = ()
     renewal: Renewal = "static"
     revocation_style: RevocationStyle = "none"
     revocation_reach: RevocationReach = "token"
@@ -407,7 +416,10 @@ class Provider:
         from socialvault.protocol import id_token
 
         if rules is not None:  # before the refresh token is spent: afterwards nothing may stand in its way
-            yield id_token.jwks_request(rules)
+            try:
+                yield id_token.jwks_request(rules)
+            except TransportError:
+                rules = None  # the server's keys are out of reach: do without an ID token, not without a token
         response = yield self.authenticated_post(server.refresh_url or server.token_url, self.refresh_form(stored))
         fresh = self.read_token(response)
         if rules is None:

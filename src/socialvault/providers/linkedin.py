@@ -61,6 +61,7 @@ class LinkedIn(Provider):
     client_auth = "client_secret_post"
     pkce = "unsupported"
     default_scopes = ("openid", "profile", "email")
+    identity_scopes = ("openid", "profile")
     renewal = "static"
     refresh_token_lifetime = timedelta(days=365)
     revocation_style = "rfc7009"

@@ -22,7 +22,7 @@ class X(Provider):
     - A code lives 30 seconds: it is exchanged in the callback itself, never queued.
     - Confidential clients use Basic, on refreshes and revocations too; without a secret the client id is in the form.
     - Revocation needs ``token_type_hint``, although RFC 7009 makes it optional. What else it ends is not documented.
-    - The account can be read with ``users.read`` and ``tweet.read`` together only: keep both in `scopes`.
+    - The account can be read with ``users.read`` and ``tweet.read`` together only, so both are always asked for.
     - An e-mail address needs ``users.email`` and ``confirmed_email`` among the ``user.fields`` of `userinfo_url`.
     - The old hosts twitter.com and api.twitter.com still answer; one flow must not mix them with these.
     """
@@ -34,7 +34,7 @@ class X(Provider):
     revoke_url = "https://api.x.com/2/oauth2/revoke"
     userinfo_url = "https://api.x.com/2/users/me?user.fields=profile_image_url"
     api_hosts = frozenset({"api.x.com"})
-    default_scopes = ("users.read", "tweet.read")
+    default_scopes = identity_scopes = ("users.read", "tweet.read")
     offline_scopes = ("offline.access",)
     renewal = "rotating"
     revocation_style = "rfc7009"

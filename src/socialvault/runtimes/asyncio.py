@@ -9,6 +9,7 @@ import threading
 import weakref
 from concurrent.futures import Future
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from socialvault.exceptions import SocialVaultError
@@ -82,30 +83,27 @@ class AsyncioRuntime:
             mine = _Flight(asyncio.get_running_loop())
             with self._lock:
                 flight = self._flights.setdefault(key, mine)
-            if flight is mine:  # started outside the lock: an eager task runs at once, and may land
-                self._hold(self._fly(key, flight, factory))
+            if flight is mine:  # started outside the lock: an eager task runs at once, and may ask for another flight
+                self._hold(_call(factory)).add_done_callback(partial(self._land, key, flight))
             try:
                 result: T = await flight.wait()
             except _Abandoned:
-                self._land(key, flight)
+                self._make_room(key, flight)
                 continue
             return result
 
-    async def _fly(self, key: Hashable, flight: _Flight, factory: Factory[T]) -> None:
-        try:
-            result = await factory()
-        except BaseException as problem:
-            self._land(key, flight)
-            if _torn_down(problem):
-                flight.outcome.set_exception(_Abandoned())
-                raise
+    def _land(self, key: Hashable, flight: _Flight, task: asyncio.Task[Any]) -> None:
+        """Pass the outcome on. A task that was told to stop has none; a cancellation of its own making is one."""
+        self._make_room(key, flight)
+        if task.cancelled():
+            flight.outcome.set_exception(_Abandoned() if task.cancelling() else asyncio.CancelledError())
+        elif (problem := task.exception()) is not None:
             flight.outcome.set_exception(problem)
         else:
-            self._land(key, flight)
-            flight.outcome.set_result(result)
+            flight.outcome.set_result(task.result())
 
-    def _land(self, key: Hashable, flight: _Flight) -> None:
-        """Make room for the next flight before anybody learns of this one's end."""
+    def _make_room(self, key: Hashable, flight: _Flight) -> None:
+        """Let the next flight begin, before anybody learns of this one's end."""
         with self._lock:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -114,7 +112,7 @@ class AsyncioRuntime:
         self, factory: Factory[T], *, deadline_seconds: float, heartbeat: Factory[None] | None, every_seconds: float
     ) -> T:
         """See `Runtime.guarded`. Work and heartbeat are tasks of their own, until the work is done."""
-        work = self._hold(factory())
+        work = self._hold(_call(factory))
         if heartbeat is not None:
             self._hold(_beat(heartbeat, work, every_seconds))
         if not (await asyncio.wait({work}, timeout=deadline_seconds))[0]:
@@ -148,10 +146,9 @@ def _hear_out(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def _torn_down(problem: BaseException) -> bool:
-    """Whether this task was told to stop; a cancellation that the work came up with itself is its outcome."""
-    task = asyncio.current_task()
-    return isinstance(problem, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+async def _call(factory: Factory[T]) -> T:
+    """Await what `factory` makes: what it raises itself is the task's error then, and not its starter's."""
+    return await factory()
 
 
 async def _beat(heartbeat: Factory[None], work: asyncio.Task[Any], every_seconds: float) -> None:

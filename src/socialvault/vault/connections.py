@@ -86,12 +86,8 @@ class Connections:
         )
         identity = Identity(subject) if subject else await self._identity(provider, token)
         requested = tuple(sorted(token.scopes or ()))
-        deadline = self._core.settings.exchange_deadline.total_seconds()
-        row, _ = await self._core.runtime.guarded(
-            lambda: self._grants.connect(provider, tenant, owner, token, identity, requested),
-            deadline_seconds=deadline,
-            heartbeat=None,
-            every_seconds=deadline,
+        row, _ = await self._core.guarded(
+            lambda: self._grants.connect(provider, tenant, owner, token, identity, requested)
         )
         await self._core.emit("imported", row)
         return await self._core.describe(row)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from inspect import isawaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.crypto.records import TokenRecord, open_record, seal_record
-from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError
+from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError, OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from socialvault.model.events import Event, EventName
     from socialvault.model.rows import ConnectionRow
     from socialvault.ports.clock import Clock
-    from socialvault.ports.runtime import Runtime
+    from socialvault.ports.runtime import Factory, Runtime
     from socialvault.ports.store import AsyncStore
     from socialvault.providers.base import Provider
     from socialvault.vault.conversation import Conversations
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     #: Told about every transition; may be a coroutine function where the vault is an ``AsyncVault``.
     Observer = Callable[[Event], Awaitable[None] | None]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,19 @@ class Core:
         """
         if not self.keyring.opened:
             await self.runtime.single_flight("open", self.keyring.open)
+
+    async def guarded(self, work: Factory[T]) -> T:
+        """Run what must not stop half-way: it ends whatever happens to the caller.
+
+        Raises:
+            OutcomeUnknownError: it takes longer than `Settings.exchange_deadline`, and goes on.
+        """
+        deadline = self.settings.exchange_deadline.total_seconds()
+        try:
+            return await self.runtime.guarded(work, deadline_seconds=deadline, heartbeat=None, every_seconds=deadline)
+        except TimeoutError:
+            pass
+        raise OutcomeUnknownError("the provider takes too long; what was begun goes on, try again later")
 
     async def row(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow:
         """Return a live connection's row.

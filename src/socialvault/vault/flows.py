@@ -117,7 +117,8 @@ class Flows:
     async def _wanted_scopes(
         self, provider: Provider, scopes: Iterable[str] | None, connection_id: str | None, tenant: str, owner: str
     ) -> tuple[str, ...]:
-        wanted = provider.scopes if scopes is None else _checked_scopes(scopes)
+        asked = provider.scopes if scopes is None else _checked_scopes(scopes)
+        wanted = ordered((*asked, *provider.identity_scopes))
         if not connection_id:
             return wanted
         row = await self._core.row(connection_id, tenant, owner)
@@ -193,13 +194,7 @@ class Flows:
         row = await self._check(callback)
         if row.phase == "pending":
             await self._core.keyring.for_sealing(tenant, owner)  # so that nothing but the save stands after the code
-            deadline = self._core.settings.exchange_deadline.total_seconds()
-            completed = await self._core.runtime.guarded(
-                lambda: self._claim_and_exchange(callback, row.return_to),
-                deadline_seconds=deadline,
-                heartbeat=None,
-                every_seconds=deadline,
-            )
+            completed = await self._core.guarded(lambda: self._claim_and_exchange(callback, row.return_to))
             if completed is not None:
                 return completed
         return await self._outcome(callback)

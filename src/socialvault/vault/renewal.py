@@ -56,13 +56,7 @@ class Renewal:
         if not can_renew(record.token, provider.renewal, now):
             return await self._last_of_it(row, record, now, stale_generation)
         await self._core.keyring.for_sealing(tenant, owner)  # before the refresh token is spent
-        deadline = self._core.settings.exchange_deadline.total_seconds()
-        renewed = await self._core.runtime.guarded(
-            lambda: self._send_judge_save(row, record, provider, stale_generation),
-            deadline_seconds=deadline,
-            heartbeat=None,
-            every_seconds=deadline,
-        )
+        renewed = await self._core.guarded(lambda: self._send_judge_save(row, record, provider, stale_generation))
         return await self._access(renewed)
 
     async def _renew_child(self, row: ConnectionRow) -> ConnectionRow:

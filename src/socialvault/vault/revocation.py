@@ -31,13 +31,7 @@ class Revocation:
         """Disconnect; see ``AsyncVault.disconnect``."""
         check_owner(owner, tenant)
         await self._core.ready()
-        deadline = self._core.settings.exchange_deadline.total_seconds()
-        return await self._core.runtime.guarded(
-            lambda: self._disconnect(connection_id, owner, tenant),
-            deadline_seconds=deadline,
-            heartbeat=None,
-            every_seconds=deadline,
-        )
+        return await self._core.guarded(lambda: self._disconnect(connection_id, owner, tenant))
 
     async def _disconnect(self, connection_id: str, owner: str, tenant: str) -> Receipt:
         row = await self._core.store.get(connection_id, tenant, owner)

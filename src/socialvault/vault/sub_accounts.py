@@ -48,13 +48,7 @@ class SubAccounts:
                 raise ConfigurationError(
                     f"{provider.slug}: sub-account {sub_id!r} was not granted; reconnect to grant it"
                 )
-        deadline = self._core.settings.exchange_deadline.total_seconds()
-        rows = await self._core.runtime.guarded(
-            lambda: self._replace(parent, provider, [offered[sub_id] for sub_id in wanted]),
-            deadline_seconds=deadline,
-            heartbeat=None,
-            every_seconds=deadline,
-        )
+        rows = await self._core.guarded(lambda: self._replace(parent, provider, [offered[sub_id] for sub_id in wanted]))
         return tuple([await self._core.describe(row) for row in rows])
 
     async def renew(self, child: ConnectionRow) -> ConnectionRow:
@@ -79,7 +73,7 @@ class SubAccounts:
         provider = self._core.provider_of(parent)
         try:
             offered = {grant.account.id: grant for grant in await self._offered(parent)}
-        except (ProviderError, TransportError):
+        except (ProviderError, TransportError, ConfigurationError):
             return
         for child in children:
             grant = offered.get(child.account.subject)

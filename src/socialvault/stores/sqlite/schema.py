@@ -60,6 +60,8 @@ _TABLES = (
     "CREATE INDEX connections_due ON connections (due_at_seconds, id) WHERE status = 'active'",
     "CREATE INDEX connections_status ON connections (status, id)",
     "CREATE INDEX connections_key ON connections (key_id)",
+    # Beginning a flow is this table's one frequent write, so it has no index on the expiry: rows lie in the order they
+    # came, and a purge that reads them in this order meets what is over first.
     """
     CREATE TABLE states (
         state_hash BLOB NOT NULL PRIMARY KEY,
@@ -74,9 +76,8 @@ _TABLES = (
         connection_id TEXT NOT NULL,
         error TEXT NOT NULL,
         missing_scopes TEXT NOT NULL
-    ) WITHOUT ROWID
+    )
     """,
-    "CREATE INDEX states_expiry ON states (expires_at_seconds)",
     # One row at most: `one` is always 1.
     """
     CREATE TABLE vault (

@@ -78,8 +78,8 @@ _FINISH_STATE = """
     WHERE state_hash = ? AND phase = 'claimed'
 """
 _PURGE_STATES = """
-    DELETE FROM states WHERE state_hash IN (
-        SELECT state_hash FROM states WHERE expires_at_seconds <= ? ORDER BY expires_at_seconds LIMIT ?
+    DELETE FROM states WHERE rowid IN (
+        SELECT rowid FROM states WHERE expires_at_seconds <= ? ORDER BY rowid LIMIT ?
     )
 """
 

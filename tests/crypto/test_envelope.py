@@ -356,5 +356,5 @@ def test_l_05_a_refused_record_tells_an_error_tracker_no_key_and_no_plaintext() 
 def test_the_independent_reading_is_not_the_library_in_disguise() -> None:
     binding = Binding(*astuple(HERE))
     header = b"SV\x01\x01" + key_id(KEY)
-    ours = HERE.sealer()._bind(HERE.provider, HERE.issuer, len(HERE.item)) + HERE.item + format_v1._tail(7)
+    ours = HERE.sealer()._bind(HERE.provider, HERE.issuer, HERE.item, 7)
     assert associated_data(header, binding) == ours

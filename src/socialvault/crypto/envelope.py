@@ -41,7 +41,7 @@ SCHEMA = 1
 _KEY_ID_LABEL = b"socialvault/v1/key-id"
 _LENGTH = Struct(">I")
 _TAIL = Struct(">IQIH")  # length and generation, length and schema version
-_KEPT_TAILS = 4096
+_KEPT_TAILS = 1024
 _KEPT_BINDINGS = 64
 
 
@@ -65,7 +65,7 @@ def _tail(generation: int) -> bytes:
     return _TAIL.pack(8, generation % 2**64, 2, SCHEMA)
 
 
-_TAILS = tuple(map(_tail, range(_KEPT_TAILS)))
+_TAILS = {generation: _tail(generation) for generation in range(_KEPT_TAILS)}
 
 
 def parse_key_id(envelope: bytes) -> bytes:
@@ -99,12 +99,12 @@ class Sealer:
         self._fixed = b"".join(map(part, parts))
         self._bound: dict[tuple[str, str, int], bytes] = {}
 
-    def _bind(self, provider: str, issuer: str, item_bytes: int) -> bytes:
-        """Join the parts up to the item's length; kept for the next record of this provider."""
-        bound = self._fixed + part(text(provider)) + part(text(issuer)) + _LENGTH.pack(item_bytes)
+    def _bind(self, provider: str, issuer: str, item: bytes, generation: int) -> bytes:
+        """Join the associated data, and keep the parts up to the item for the next record of this provider."""
+        bound = self._fixed + part(text(provider)) + part(text(issuer)) + _LENGTH.pack(len(item))
         if len(self._bound) < _KEPT_BINDINGS:
-            self._bound[provider, issuer, item_bytes] = bound
-        return bound
+            self._bound[provider, issuer, len(item)] = bound
+        return bound + item + _tail(generation)
 
     def seal(self, plaintext: bytes, provider: str, issuer: str, item: bytes, generation: int) -> bytes:
         """Seal `plaintext`, bound to where it belongs.
@@ -116,9 +116,11 @@ class Sealer:
             generation: the token write it belongs to, 0 where there is none.
         """
         nonce = urandom(12)
-        bound = self._bound.get((provider, issuer, len(item))) or self._bind(provider, issuer, len(item))
-        tail = _TAILS[generation] if 0 <= generation < _KEPT_TAILS else _tail(generation)
-        return self.header + nonce + self._encrypt(nonce, plaintext, bound + item + tail)
+        try:
+            bound = self._bound[provider, issuer, len(item)] + item + _TAILS[generation]
+        except LookupError:
+            bound = self._bind(provider, issuer, item, generation)
+        return self.header + nonce + self._encrypt(nonce, plaintext, bound)
 
     def open(self, envelope: bytes, provider: str, issuer: str, item: bytes, generation: int) -> bytes:
         """Open what `seal` made with the same arguments.
@@ -128,13 +130,15 @@ class Sealer:
             KeyNotFoundError: it was sealed under another key.
             TamperedError: it was altered, or sealed for another place.
         """
-        if envelope[:HEADER_BYTES] != self.header or len(envelope) < OVERHEAD_BYTES:
+        if not envelope.startswith(self.header) or len(envelope) < OVERHEAD_BYTES:
             parse_key_id(envelope)
             raise KeyNotFoundError("the record was sealed under another key")
-        bound = self._bound.get((provider, issuer, len(item))) or self._bind(provider, issuer, len(item))
-        tail = _TAILS[generation] if 0 <= generation < _KEPT_TAILS else _tail(generation)
         try:
-            return self._decrypt(envelope[HEADER_BYTES:NONCE_END], envelope[NONCE_END:], bound + item + tail)
+            bound = self._bound[provider, issuer, len(item)] + item + _TAILS[generation]
+        except LookupError:
+            bound = self._bind(provider, issuer, item, generation)
+        try:
+            return self._decrypt(envelope[HEADER_BYTES:NONCE_END], envelope[NONCE_END:], bound)
         except InvalidTag:
             pass
         raise TamperedError("a sealed record was altered, or moved to where it does not belong")

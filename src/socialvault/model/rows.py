@@ -25,11 +25,9 @@ class TokenRow(NamedTuple):
     """The narrow read behind ``token()``: one indexed look-up."""
 
     status: str
-    reason: str
     generation: int
     provider: str
     issuer: str
-    client_id: str
     parent_id: str
     envelope: bytes
 

@@ -60,11 +60,9 @@ class MemoryStore:
         account = row.account
         return TokenRow(
             row.status.value,
-            row.reason,
             row.generation,
             account.provider,
             account.issuer,
-            account.client_id,
             account.parent_id,
             row.envelope,
         )

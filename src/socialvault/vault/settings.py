@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
-from socialvault.protocol.authorization import check_return_to_pattern
 from socialvault.providers.base import Provider, check_endpoint
 
 if TYPE_CHECKING:
@@ -49,8 +48,11 @@ class Settings:
         if not self.redirect_uri:
             raise ConfigurationError("redirect_uri is missing")
         check_endpoint(self.redirect_uri.replace("{provider}", "p"), "redirect_uri", loopback=loopback)
-        for pattern in self.return_to:
-            check_return_to_pattern(pattern)
+        if self.return_to:
+            from socialvault.protocol.authorization import check_return_to_pattern
+
+            for pattern in self.return_to:
+                check_return_to_pattern(pattern)
         if self.leeway < timedelta(0) or self.state_lifetime <= timedelta(0) or self.exchange_deadline <= timedelta(0):
             raise ConfigurationError("leeway, state_lifetime and exchange_deadline must be positive")
         if self.on_shared_account not in get_args(SharedAccounts):

@@ -28,7 +28,8 @@ class Tokens:
         self._renewal = renewal
         self._store = core.store
         self._keyring = core.keyring
-        self._clock = core.clock
+        self._cached = core.keyring.cached
+        self._now_seconds = core.clock.now_seconds
 
     async def token(self, connection_id: str, owner: str, tenant: str) -> AccessToken:
         """Return a valid token; see ``AsyncVault.token``. The fresh case is one read and one open."""
@@ -37,17 +38,17 @@ class Tokens:
         row = await self._store.read_token(connection_id, tenant, owner)
         if row is None or not owner:
             raise not_found(connection_id)
-        if row.status == _ACTIVE and row.envelope:
-            now = self._clock.now_seconds()
-            envelope = row.envelope
-            sealer = self._keyring.cached(envelope, tenant, owner, now)
+        status, generation, provider, issuer, parent_id, envelope = row
+        if status == _ACTIVE and envelope:
+            now = self._now_seconds()
+            sealer = self._cached(envelope, tenant, owner, now)
             if sealer is None:
                 sealer = await self._keyring.for_opening(envelope, tenant, owner)
-            token, due_us = open_access(sealer, envelope, row.provider, row.issuer, connection_id, row.generation)
+            token, due_us = open_access(sealer, envelope, provider, issuer, connection_id, generation)
             if now * MICROSECONDS < due_us:
                 return token
-        elif row.status == _ACTIVE and row.parent_id:
-            return await self.token(row.parent_id, owner, tenant)
+        elif status == _ACTIVE and parent_id:
+            return await self.token(parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, None)
 
     async def refresh(self, connection_id: str, owner: str, tenant: str) -> AccessToken:

@@ -73,14 +73,7 @@ class TokenStoreContract(Contract):
         await store.insert(row)
         read = await store.read_token(row.id, TENANT, OWNER)
         assert read == TokenRow(
-            "reauthorization_required",
-            "expired",
-            7,
-            "linkedin",
-            "https://issuer.example",
-            "client-1",
-            "con-0",
-            row.envelope,
+            "reauthorization_required", 7, "linkedin", "https://issuer.example", "con-0", row.envelope
         )
         assert isinstance(read, TokenRow)
 

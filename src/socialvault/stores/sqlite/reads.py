@@ -29,7 +29,7 @@ KEY_COLUMNS = "key_id, tenant, owner, wrapped, wrapped_by, state, created_at_sec
 _SELECT = f"SELECT {CONNECTION_COLUMNS} FROM connections"
 
 _TOKEN = """
-    SELECT status, reason, generation, provider, issuer, client_id, parent_id, envelope FROM connections
+    SELECT status, generation, provider, issuer, parent_id, envelope FROM connections
     WHERE id = ? AND tenant = ? AND owner = ?
 """
 _CONNECTION = f"{_SELECT} WHERE id = ? AND tenant = ? AND owner = ?"

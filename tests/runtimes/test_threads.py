@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import os
 import signal
@@ -226,36 +225,6 @@ def test_f_40_a_process_without_threads_to_spare_says_so_and_is_not_stuck(
 
 
 # --- what happens to callers ----------------------------------------------------------------------
-
-
-class KilledError(BaseException):
-    """What a web server raises in a thread whose request took too long."""
-
-
-def test_a_killed_caller_takes_nobody_with_it(runtime: ThreadRuntime) -> None:
-    work = Work()
-    outcomes: dict[str, object] = {}
-
-    def call(name: str) -> None:
-        try:
-            outcomes[name] = run(runtime.single_flight("k", work))
-        except KilledError:
-            outcomes[name] = "killed"
-
-    callers = {name: threading.Thread(target=call, args=(name,)) for name in ("leader", "waiter", "other")}
-    callers["leader"].start()
-    assert work.begun.wait(PATIENCE)
-    callers["waiter"].start()
-    callers["other"].start()
-    wait_until(lambda: waiting(runtime) == 3)
-    for name in ("leader", "waiter"):
-        ident = ctypes.c_ulong(callers[name].ident or 0)
-        assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(KilledError)) == 1
-    work.go.set()
-    for caller in callers.values():
-        caller.join(PATIENCE)
-    assert outcomes == {"leader": "killed", "waiter": "killed", "other": "done"}
-    assert (work.runs, work.ended) == (1, 1)
 
 
 INTERRUPTED = """

@@ -59,12 +59,7 @@ class MemoryStore:
             return None
         account = row.account
         return TokenRow(
-            row.status.value,
-            row.generation,
-            account.provider,
-            account.issuer,
-            account.parent_id,
-            row.envelope,
+            row.status.value, row.generation, account.provider, account.issuer, account.parent_id, row.envelope
         )
 
     def get(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow | None:

@@ -96,7 +96,7 @@ class AsyncVault:
             settings=settings,
             providers=providers,
             store=kept,
-            service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]
+            service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]  # just asked
             transport=self._transport,
             runtime=self._runtime,
             clock=clock,

@@ -3,7 +3,7 @@
 ::
 
     SocialVaultError                      report
-    ├── ConfigurationError                fix_configuration
+    ├── ConfigurationError                fix_configuration   .argument
     ├── AuthorizationError                reauthorize         .return_to
     │   ├── AuthorizationDeniedError      reauthorize
     │   ├── StateMismatchError            reauthorize
@@ -68,9 +68,17 @@ def _unpickled(cls: type[E], *args: object) -> E:
 
 
 class ConfigurationError(SocialVaultError):
-    """A setting, an argument or an installation is wrong; the message names it."""
+    """A setting, an argument or an installation is wrong; the message names it.
+
+    Attributes:
+        argument: the caller's argument that is wrong, or "" when it is a setting or the installation.
+    """
 
     action: ClassVar[Action] = "fix_configuration"
+
+    def __init__(self, message: str, *, argument: str = "") -> None:
+        super().__init__(message)
+        self.argument = argument
 
 
 # --- the browser flow ---------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from socialvault import exceptions
 from socialvault.exceptions import (
     AuthorizationDeniedError,
     AuthorizationError,
+    ConfigurationError,
     MissingScopesError,
     ProviderError,
     RateLimitedError,
@@ -35,6 +36,7 @@ every_class = pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__n
 
 #: Values for keyword arguments, by name.
 VALUES: dict[str, Any] = {
+    "argument": "scopes",
     "return_to": "/settings",
     "error": "access_denied",
     "provider": "x",
@@ -111,6 +113,7 @@ def test_attributes_hold_what_was_given(kind: type[SocialVaultError]) -> None:
 
 
 def test_what_was_not_given_has_a_plain_default() -> None:
+    assert ConfigurationError("x").argument == ""
     assert AuthorizationError("x").return_to is None
     assert (AuthorizationDeniedError("x").error, AuthorizationDeniedError("x").return_to) == ("", None)
     bare = ProviderError("x")

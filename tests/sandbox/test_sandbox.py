@@ -1,13 +1,17 @@
 """The sandbox as a thing to start, stop, configure and point providers at."""
 
 import asyncio
+import base64
+import hashlib
+import hmac
+import json
 import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
 import httpx
@@ -178,3 +182,43 @@ def test_a_missing_extra_says_what_to_install(missing):
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert "pip install 'socialvault[demo]'" in done.stdout
+
+
+# --- notices --------------------------------------------------------------------------------------
+
+
+def opened_notice(posted, secret):
+    signature, encoded = posted.split(".")
+    expected = hmac.new(secret.encode(), encoded.encode(), hashlib.sha256).digest()
+    assert base64.urlsafe_b64decode(signature + "=") == expected
+    return json.loads(base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+
+
+def test_facebook_signs_a_notice_for_the_application_about_the_person_as_it_knows_them(sandbox, facebook):
+    me = facebook.graph("/me", facebook.connect()["access_token"]).json()["id"]
+    sandbox.clock.freeze()
+    notice = opened_notice(sandbox.signed_request("facebook"), facebook.secret)
+    assert notice == {
+        "algorithm": "HMAC-SHA256", "issued_at": int(sandbox.clock.now().timestamp()), "user_id": me,
+    }  # fmt: skip
+    assert opened_notice(sandbox.signed_request("facebook", user="grace"), facebook.secret)["user_id"] != me
+
+
+def test_another_applications_notice_is_signed_and_named_for_it(sandbox):
+    client = sandbox.register("facebook", client_id="another-app")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    posted = sandbox.signed_request("facebook", client_id=client.id, issued_at=at)
+    notice = opened_notice(posted, client.secret.reveal())
+    assert notice["issued_at"] == int(at.timestamp())
+    usual = sandbox.register("facebook")
+    assert notice["user_id"] != opened_notice(sandbox.signed_request("facebook"), usual.secret.reveal())["user_id"]
+
+
+def test_nothing_is_signed_by_who_signs_nothing_or_for_who_has_no_secret(sandbox):
+    for provider in ("x", "linkedin", "oidc"):
+        with pytest.raises(ConfigurationError, match="sends no signed requests"):
+            sandbox.signed_request(provider)
+    with pytest.raises(ConfigurationError, match="register it first"):
+        sandbox.signed_request("facebook", client_id="nobody")
+    with pytest.raises(ConfigurationError, match="has no secret"):
+        sandbox.signed_request("facebook", client_id="sandbox-facebook-public")

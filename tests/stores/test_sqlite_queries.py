@@ -43,3 +43,16 @@ def test_rows_are_counted_without_reading_them() -> None:
 
 def test_a_purge_reads_flows_in_the_order_they_came_and_sorts_nothing() -> None:
     assert plan(PURGE) == ["SEARCH states USING INTEGER PRIMARY KEY (rowid=?)", "LIST SUBQUERY 1", "SCAN states"]
+
+
+def test_the_rows_of_an_account_are_found_by_the_indexes_of_the_living_and_of_the_dead() -> None:
+    searches = [step for step in plan(STATEMENTS["_OF_ACCOUNT"]) if step.startswith("SEARCH")]
+    account = "subject=? AND issuer=? AND client_id=? AND provider=?"
+    assert searches == [
+        f"SEARCH connections USING INDEX connections_account ({account})",
+        f"SEARCH connections USING INDEX connections_tombstones ({account} AND parent_id=?)",
+    ]
+
+
+def test_a_deletion_finds_the_children_by_their_parent() -> None:
+    assert plan(STATEMENTS["_DELETE_CHILDREN"]) == ["SEARCH connections USING INDEX connections_children (parent_id=?)"]

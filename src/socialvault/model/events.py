@@ -17,6 +17,7 @@ EventName = Literal[
     "disconnected",
     "revoked",
     "imported",
+    "data_deletion_requested",
 ]
 
 

@@ -53,6 +53,19 @@ class TokenStore(Protocol):
         """
         ...
 
+    # what a provider says about an account, and what is left of it
+
+    def list_for_account(self, provider: str, client_id: str, issuer: str, subject: str) -> Sequence[ConnectionRow]:
+        """Return every row of a provider account, of any owner, tenant and status, oldest first; no children."""
+        ...
+
+    def delete(self, connection_id: str) -> int:
+        """Delete a revoked connection and its revoked children; return how many rows went.
+
+        A row of another status is never deleted.
+        """
+        ...
+
     # cross-process renewal: a lease is an optimisation, an intent tells what was sent
 
     def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
@@ -128,6 +141,12 @@ class AsyncTokenStore(Protocol):
     async def write_status(self, write: StatusWrite) -> bool: ...
 
     async def count_grant_siblings(self, row: ConnectionRow) -> int: ...
+
+    async def list_for_account(
+        self, provider: str, client_id: str, issuer: str, subject: str
+    ) -> Sequence[ConnectionRow]: ...
+
+    async def delete(self, connection_id: str) -> int: ...
 
     async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool: ...
 

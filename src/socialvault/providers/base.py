@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from socialvault.model.connection import RevocationOutcome, SubAccountGrant
+    from socialvault.model.notice import AccountNotice
     from socialvault.model.token import TokenSet
     from socialvault.protocol import id_token
 
@@ -122,6 +123,7 @@ class Provider:
         allow_loopback_http: accept plain http for a loopback host; for the sandbox and for tests.
         untrusted_hosts: the hosts were given by a user, so each connection obeys the address policy.
         sub_account_kind: what its sub-accounts are called, "" where it has none.
+        account_notices: it tells in a signed request when a person removes the application or wants data deleted.
         required_urls: the endpoints that must be declared.
 
     Args:
@@ -162,6 +164,7 @@ class Provider:
     allow_loopback_http: bool = False
     untrusted_hosts: bool = False
     sub_account_kind: ClassVar[str] = ""
+    account_notices: ClassVar[bool] = False
     required_urls: ClassVar[tuple[str, ...]] = ("authorize_url", "token_url")
 
     client_id: str = ""
@@ -318,6 +321,10 @@ class Provider:
         return revocation.revocation_requests(
             server.revoke_url, stored, self.credentials, untrusted_host=self.untrusted_hosts
         )
+
+    def read_account_notice(self, signed_request: str) -> AccountNotice | None:
+        """Read what the provider posts about an account, unasked; None for what it did not sign."""
+        return None
 
     # --- exchanges ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from socialvault.sandbox.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
     from types import TracebackType
 
     from starlette.types import ASGIApp
@@ -218,6 +219,27 @@ class Sandbox:
     def _end_grants(self, provider: str, reason: str, user: str) -> int:
         with self._world.lock:
             return len(self._emulator(provider).ledger.end_grants(reason, user=person(user)))
+
+    def signed_request(
+        self, provider: str, *, user: str = "ada", client_id: str | None = None, issued_at: datetime | None = None
+    ) -> str:
+        """Return what the provider posts when `user` removes the application or asks it to delete their data.
+
+        That is the form field ``signed_request``. The grant itself is not touched: see `revoke_grant`.
+
+        Args:
+            client_id: of a registered application; None for the usual one.
+            issued_at: when it was signed (aware); None for now.
+
+        Raises:
+            ConfigurationError: the provider sends none, or has no such application with a secret.
+        """
+        emulator = self._emulator(provider)
+        with self._world.lock:
+            client = emulator.clients.get(client_id or f"sandbox-{provider}")
+        if client is None:
+            raise ConfigurationError(f"{provider} has no application {client_id!r}: register it first")
+        return emulator.signed_request(client, person(user), issued_at or self.clock.now())
 
     # --- what the provider does -----------------------------------------------------------------
 

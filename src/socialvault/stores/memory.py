@@ -134,6 +134,28 @@ class MemoryStore:
             for other in self._live()
         )
 
+    def list_for_account(self, provider: str, client_id: str, issuer: str, subject: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_account`."""
+        wanted = (provider, client_id, issuer, subject, "")
+        part = attrgetter("provider", "client_id", "issuer", "subject", "parent_id")
+        return sorted((row for row in self._all() if part(row.account) == wanted), key=_BY_AGE)
+
+    def delete(self, connection_id: str) -> int:
+        """As `TokenStore.delete`."""
+        with self._open:
+            row = self._rows.get(connection_id)
+            if row is None or row.status is not Status.REVOKED:
+                return 0
+            gone = [
+                other.id
+                for other in self._rows.values()
+                if other.id == row.id or (other.account.parent_id == row.id and other.status is Status.REVOKED)
+            ]
+            for each in gone:
+                del self._rows[each]
+                self._leases.pop(each, None)
+            return len(gone)
+
     # renewal
 
     def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
@@ -437,6 +459,16 @@ class AsyncMemoryStore:
     async def count_grant_siblings(self, row: ConnectionRow) -> int:
         """As `TokenStore.count_grant_siblings`."""
         return self._store.count_grant_siblings(row)
+
+    async def list_for_account(
+        self, provider: str, client_id: str, issuer: str, subject: str
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_account`."""
+        return self._store.list_for_account(provider, client_id, issuer, subject)
+
+    async def delete(self, connection_id: str) -> int:
+        """As `TokenStore.delete`."""
+        return self._store.delete(connection_id)
 
     # renewal
 

@@ -82,6 +82,14 @@ class BlockingStore:
     async def count_grant_siblings(self, row: ConnectionRow) -> int:
         return self._store.count_grant_siblings(row)
 
+    async def list_for_account(
+        self, provider: str, client_id: str, issuer: str, subject: str
+    ) -> Sequence[ConnectionRow]:
+        return self._store.list_for_account(provider, client_id, issuer, subject)
+
+    async def delete(self, connection_id: str) -> int:
+        return self._store.delete(connection_id)
+
     async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
         return self._store.acquire_lease(connection_id, holder, now_seconds, ttl_seconds)
 

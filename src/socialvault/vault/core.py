@@ -86,7 +86,9 @@ class Core:
         Raises:
             ConfigurationError: this vault has it not, or under another client id.
         """
-        provider = self.providers.get(row.account.provider)
+        provider = self.providers.by_slug.get(row.account.provider)
+        if provider is None:
+            raise ConfigurationError(self.providers.missing(row.account.provider))
         if provider.client_id != row.account.client_id:
             raise ConfigurationError(
                 f"{provider.slug}: the connection was made by client {row.account.client_id!r}, "

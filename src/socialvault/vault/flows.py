@@ -93,7 +93,7 @@ class Flows:
         check_owner(owner, tenant)
         provider = self._core.providers.get(slug)
         if return_to is not None and not allowed_return_to(return_to, self._core.settings.return_to):
-            raise ConfigurationError("return_to is not one of the paths this vault was given")
+            raise ConfigurationError("return_to is not one of the paths this vault was given", argument="return_to")
         await self._core.ready()
         wanted = await self._wanted_scopes(provider, scopes, connection_id, tenant, owner)
         server = await self._server(provider)
@@ -123,7 +123,9 @@ class Flows:
             return wanted
         row = await self._core.row(connection_id, tenant, owner)
         if row.account.provider != provider.slug or row.account.parent_id:
-            raise ConfigurationError(f"connection {connection_id!r} can't be reconnected at {provider.slug!r}")
+            raise ConfigurationError(
+                f"connection {connection_id!r} can't be reconnected at {provider.slug!r}", argument="connection_id"
+            )
         stored = await self._core.open(row)  # asking for less could take away what was granted before
         return ordered((*wanted, *sorted(stored.token.scopes or ())))
 
@@ -313,7 +315,7 @@ def _raise_recorded(row: StateRow) -> NoReturn:
 def _checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
     wanted = () if isinstance(scopes, str) else ordered(scopes)
     if isinstance(scopes, str) or any(not scope or scope != scope.strip() for scope in wanted):
-        raise ConfigurationError("scopes must be a collection of non-empty strings")
+        raise ConfigurationError("scopes must be a collection of non-empty strings", argument="scopes")
     return wanted
 
 

@@ -77,15 +77,19 @@ class Providers:
         self.by_slug: Mapping[str, Provider] = MappingProxyType(by_slug)
 
     def get(self, slug: str) -> Provider:
-        """Return a provider.
+        """Return the provider that a caller names.
 
         Raises:
             ConfigurationError: this vault has none of that slug.
         """
         found = self.by_slug.get(slug)
         if found is None:
-            raise ConfigurationError(f"this vault has no provider {slug!r}; it has {sorted(self.by_slug)}")
+            raise ConfigurationError(self.missing(slug), argument="provider")
         return found
+
+    def missing(self, slug: str) -> str:
+        """Say that a provider is not there."""
+        return f"this vault has no provider {slug!r}; it has {sorted(self.by_slug)}"
 
 
 def check_owner(owner: object, tenant: object) -> None:

@@ -43,10 +43,12 @@ class SubAccounts:
         offered = {grant.account.id: grant for grant in await self._offered(parent)}
         for sub_id in wanted:
             if sub_id not in offered:
-                raise ConfigurationError(f"{provider.slug}: the connection has no sub-account {sub_id!r}")
+                raise ConfigurationError(
+                    f"{provider.slug}: the connection has no sub-account {sub_id!r}", argument="ids"
+                )
             if not offered[sub_id].account.granted:
                 raise ConfigurationError(
-                    f"{provider.slug}: sub-account {sub_id!r} was not granted; reconnect to grant it"
+                    f"{provider.slug}: sub-account {sub_id!r} was not granted; reconnect to grant it", argument="ids"
                 )
         rows = await self._core.guarded(lambda: self._replace(parent, provider, [offered[sub_id] for sub_id in wanted]))
         return tuple([await self._core.describe(row) for row in rows])
@@ -101,7 +103,7 @@ class SubAccounts:
         await self._core.ready()
         row = await self._core.row(connection_id, tenant, owner)
         if row.account.parent_id:
-            raise ConfigurationError("a sub-account has no sub-accounts of its own")
+            raise ConfigurationError("a sub-account has no sub-accounts of its own", argument="connection_id")
         if row.status is not Status.ACTIVE:
             raise reauthorization_required(row.account.provider, row.reason)
         return row, self._core.provider_of(row)

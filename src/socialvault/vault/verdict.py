@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from socialvault.vault.core import Core
 
 
-async def mark_dead(core: Core, row: ConnectionRow, reason: str) -> None:
+async def mark_dead(core: Core, row: ConnectionRow, reason: str) -> bool:
     """Record that only a new authorisation helps, if nobody wrote a token in between; one event each.
 
     Sub-accounts that act with the parent's token have no status of their own and follow it.
+
+    Returns:
+        Whether this call recorded it.
     """
     write = StatusWrite(
         connection_id=row.id,
@@ -26,11 +29,12 @@ async def mark_dead(core: Core, row: ConnectionRow, reason: str) -> None:
         updated_at_seconds=core.clock.now_seconds(),
     )
     if not await core.store.write_status(write):
-        return
+        return False
     await core.emit("reauthorization_required", row, reason)
     for child in await core.store.list_children(row.id, row.account.tenant, row.owner):
         if child.envelope:
             await mark_dead(core, child, reason)
+    return True
 
 
 def reauthorization_required(provider: str, reason: str) -> ReauthorizationRequiredError:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from socialvault.exceptions import ConfigurationError, ProviderError, ReauthorizationRequiredError
 from socialvault.protocol import errors
 from socialvault.protocol.client_auth import Form
 from socialvault.protocol.decoding import Document, decode_optional
+from socialvault.providers._families.signed_request import read_signed_request
 from socialvault.providers.base import Provider
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from socialvault.model.connection import RevocationOutcome
+    from socialvault.model.notice import AccountNotice
     from socialvault.model.secret import Secret
     from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 
@@ -38,6 +40,8 @@ _MOST_ANSWERS = 100
 
 class GraphProvider(Provider):
     """A product of Meta: every call that carries a token proves that it comes from the app's own server."""
+
+    account_notices: ClassVar[bool] = True
 
     def _check_credentials(self, secret: Secret[str] | None) -> None:
         super()._check_credentials(secret)
@@ -92,6 +96,10 @@ class GraphProvider(Provider):
         if isinstance(error, ReauthorizationRequiredError):
             return "already_gone"
         raise error
+
+    def read_account_notice(self, signed_request: str) -> AccountNotice | None:
+        """Read a deauthorisation or a data deletion request; see `read_signed_request`."""
+        return read_signed_request(self.app_secret, signed_request)
 
     def read_lists(self, urls: Iterable[str], access_token: Secret[str]) -> Exchange[list[Document]]:
         """Read the items of Graph lists to their ends, at most 100 answers in all.

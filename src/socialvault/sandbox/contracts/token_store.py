@@ -442,6 +442,75 @@ class TokenStoreContract(Contract):
         assert await store.count_grant_siblings(row) == 3
         assert await store.count_grant_siblings(others[1]) == 4
 
+    # what a provider says about an account, and what is left of it
+
+    async def test_an_account_lists_its_rows_of_every_owner_and_status_oldest_first(self, store: AsyncStore) -> None:
+        rows = [
+            replace(connection(f"con-{number}", tenant=f"t-{number}"), status=status, created_at_seconds=9.0 - number)
+            for number, status in enumerate(Status)
+        ]
+        rows.append(replace(connection("other", shared_with="user-2"), owner="user-2", created_at_seconds=1.0))
+        others = [
+            connection("child", parent_id="con-0"),
+            replace(connection("gone-child", parent_id="con-0"), status=Status.REVOKED),
+            *(
+                replace(connection(f"{field}-{status}", **{field: "another"}), status=status)
+                for field in ("provider", "client_id", "issuer", "subject")
+                for status in (Status.ACTIVE, Status.REVOKED)
+            ),
+        ]
+        for each in [*rows, *others]:
+            assert await store.insert(each) is None
+        account = ("linkedin", "client-1", "https://issuer.example", "subject-1")
+        assert list(await store.list_for_account(*account)) == rows[::-1]
+        assert list(await store.list_for_account(*account[:3], "nobody")) == []
+
+    @pytest.mark.parametrize("subjects", LOOK_ALIKES.values(), ids=LOOK_ALIKES)
+    async def test_o_34_an_account_is_listed_byte_by_byte(self, store: AsyncStore, subjects: tuple[str, str]) -> None:
+        for number, subject in enumerate(subjects):
+            await store.insert(connection(f"con-{number}", subject=subject))
+        for number, subject in enumerate(subjects):
+            found = await store.list_for_account("linkedin", "client-1", "https://issuer.example", subject)
+            assert [row.id for row in found] == [f"con-{number}"]
+
+    async def test_a_revoked_connection_is_deleted_with_its_revoked_children(self, store: AsyncStore) -> None:
+        def child(name: str, status: Status, parent_id: str = "con-1") -> ConnectionRow:
+            return replace(connection(name, parent_id=parent_id, subject=name), status=status)
+
+        gone = [replace(connection("con-1"), status=Status.REVOKED), child("child", Status.REVOKED)]
+        kept = [
+            child("live-child", Status.ACTIVE),
+            child("pending-child", Status.REVOCATION_PENDING),
+            child("somebody-elses-child", Status.REVOKED, "con-9"),
+            replace(connection("old"), status=Status.REVOKED),
+            connection("successor"),
+        ]
+        for row in [*gone, *kept]:
+            assert await store.insert(row) is None
+        assert await store.delete("con-1") == 2
+        assert {row.id for row in await everything(store)} == {row.id for row in kept}
+        assert await store.delete("con-1") == 0
+        assert await store.delete("nowhere") == 0
+        assert await store.delete("") == 0
+
+    @pytest.mark.parametrize("status", [*LIVE, Status.REVOCATION_PENDING])
+    async def test_what_is_not_revoked_is_not_deleted_and_keeps_its_children(
+        self, store: AsyncStore, status: Status
+    ) -> None:
+        await store.insert(replace(connection("con-1"), status=status))
+        await store.insert(replace(connection("con-2", parent_id="con-1"), status=Status.REVOKED))
+        before = await everything(store)
+        assert await store.delete("con-1") == 0
+        assert await everything(store) == before
+
+    async def test_a_deleted_connection_takes_its_lease_along(self, store: AsyncStore) -> None:
+        await store.insert(replace(connection(), status=Status.REVOKED))
+        await store.acquire_lease("con-1", "first", 1000.0, 30.0)
+        await store.delete("con-1")
+        assert not await store.release_lease("con-1", "first")
+        await store.insert(connection())
+        assert await store.acquire_lease("con-1", "second", 1001.0, 30.0)
+
     # renewal across processes
 
     async def test_a_lease_is_taken_once_until_it_ends(self, store: AsyncStore) -> None:

@@ -100,7 +100,19 @@ class Emulator:
 
     def subject(self, grant: Grant) -> str:
         """Return the id under which the application knows the person."""
-        return grant.user.subject(self.slug, *([grant.client_id] if self.pairwise else []))
+        return self.subject_of(grant.user, grant.client_id)
+
+    def subject_of(self, user: User, client_id: str) -> str:
+        """Return the id under which an application knows, or would know, a person."""
+        return user.subject(self.slug, *([client_id] if self.pairwise else []))
+
+    def signed_request(self, client: Client, user: User, issued_at: datetime) -> str:
+        """Return what this provider posts to `client` when `user` removes it or wants data deleted.
+
+        Raises:
+            ConfigurationError: it posts nothing.
+        """
+        raise ConfigurationError(f"{self.slug} sends no signed requests")
 
     def answer(self, endpoint: Endpoint, call: Call) -> Answer:
         """Answer `call`, refusals included."""

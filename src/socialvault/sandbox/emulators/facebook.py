@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
 import re
 import secrets
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from socialvault.exceptions import ConfigurationError
 from socialvault.model.secret import Secret
-from socialvault.sandbox.accounts import Client, stable_id
+from socialvault.sandbox.accounts import Client, User, stable_id
 from socialvault.sandbox.emulators.base import Emulator, Endpoint
 from socialvault.sandbox.messages import Answer, Call, Params, Refusal, with_query
 from socialvault.sandbox.settings import FACEBOOK, FacebookSettings
@@ -302,6 +305,18 @@ class FacebookEmulator(Emulator):
                 return grant
         raise Refusal("100", "this person has no grant", outcome="not_found")
 
+    def signed_request(self, client: Client, user: User, issued_at: datetime) -> str:
+        """Return the signed request that tells `client` of a removal or a data deletion request."""
+        if client.secret is None:
+            raise ConfigurationError(f"{client.id} has no secret, and nothing is signed for it")
+        payload = {
+            "algorithm": "HMAC-SHA256",
+            "issued_at": int(issued_at.timestamp()),
+            "user_id": self.subject_of(user, client.id),
+        }
+        encoded = _base64url(json.dumps(payload).encode())
+        return f"{_base64url(hmac.digest(client.secret.reveal().encode(), encoded.encode(), 'sha256'))}.{encoded}"
+
     # --- inspection -----------------------------------------------------------------------------
 
     def debug_token(self, call: Call) -> Answer:
@@ -372,6 +387,10 @@ def page_id(number: int, kind: str = "page") -> str:
 def _pages(kind: str, count: int) -> dict[str, str]:
     label = "Page" if kind == "page" else "Business Page"
     return {page_id(number, kind): f"{label} {number}" for number in range(1, count + 1)}
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def _proof(secret: Secret[str], value: str) -> bytes:

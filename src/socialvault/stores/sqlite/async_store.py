@@ -94,6 +94,16 @@ class AsyncSQLiteStore:
         """As `TokenStore.count_grant_siblings`."""
         return await self._look_up(Reads.count_grant_siblings, row)
 
+    async def list_for_account(
+        self, provider: str, client_id: str, issuer: str, subject: str
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_account`."""
+        return await self._look_up(Reads.list_for_account, provider, client_id, issuer, subject)
+
+    async def delete(self, connection_id: str) -> int:
+        """As `TokenStore.delete`."""
+        return await _in_thread(self._store.delete, connection_id)
+
     # renewal
 
     async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:

@@ -10,7 +10,7 @@ from socialvault.model.rows import AccountKey, ConnectionRow, TokenRow
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
-from socialvault.stores.sqlite.schema import LIVE
+from socialvault.stores.sqlite.schema import DEAD, LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +42,13 @@ _CHILDREN = f"""
 _SIBLINGS = f"""
     SELECT count(*) FROM connections
     WHERE subject = ? AND issuer = ? AND client_id = ? AND provider = ? AND {LIVE} AND id <> ? AND parent_id <> ?
+"""
+# Live rows and tombstones, each by their own index.
+_OF_ACCOUNT = f"""
+    {_SELECT} WHERE subject = ? AND issuer = ? AND client_id = ? AND provider = ? AND parent_id = '' AND {LIVE}
+    UNION ALL
+    {_SELECT} WHERE subject = ? AND issuer = ? AND client_id = ? AND provider = ? AND parent_id = '' AND {DEAD}
+    ORDER BY created_at_seconds, id
 """
 # Left to itself, SQLite finds the active rows by their status and sorts them all.
 _DUE = f"""
@@ -100,6 +107,11 @@ class Reads:
         grant = (account.subject, account.issuer, account.client_id, account.provider)
         count: int = self._rows(_SIBLINGS, (*grant, row.id, row.id))[0][0]
         return count
+
+    def list_for_account(self, provider: str, client_id: str, issuer: str, subject: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_account`."""
+        account = (subject, issuer, client_id, provider)
+        return self._connections(_OF_ACCOUNT, (*account, *account))
 
     def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_due`."""

@@ -17,6 +17,8 @@ VERSION = 1
 
 #: Which rows their owner still has; in a query it must read like the partial indexes to use them.
 LIVE = "status IN ('active', 'reauthorization_required')"
+#: The others: tombstones.
+DEAD = "status IN ('revocation_pending', 'revoked')"
 
 _TABLES = (
     """
@@ -54,6 +56,11 @@ _TABLES = (
     f"""
     CREATE UNIQUE INDEX connections_account
     ON connections (subject, issuer, client_id, provider, tenant, parent_id, shared_with) WHERE {LIVE}
+    """,
+    # The other rows of an account. Inserting a connection and writing a token leave it alone.
+    f"""
+    CREATE INDEX connections_tombstones
+    ON connections (subject, issuer, client_id, provider, parent_id) WHERE {DEAD}
     """,
     "CREATE INDEX connections_owner ON connections (tenant, owner)",
     "CREATE INDEX connections_children ON connections (parent_id) WHERE parent_id <> ''",

@@ -50,6 +50,12 @@ _WRITE_STATUS = """
     WHERE id = ? AND generation = ? AND status IN (?, ?, ?, ?)
 """
 _WIPE = f"UPDATE connections SET envelope = x'', key_id = '', candidate = x'', {_CLOSED_INTENT} WHERE id = ?"
+_DELETE = "DELETE FROM connections WHERE id = ? AND status = 'revoked'"
+# Left to itself, SQLite reads every revoked row.
+_DELETE_CHILDREN = """
+    DELETE FROM connections INDEXED BY connections_children
+    WHERE parent_id = ? AND parent_id <> '' AND status = 'revoked'
+"""
 
 _ACQUIRE_LEASE = """
     UPDATE connections SET lease_holder = ?, lease_until_seconds = ?
@@ -162,6 +168,14 @@ class SQLiteStore(Reads):
             if written and write.wipe:
                 execute(_WIPE, (write.connection_id,))
         return written
+
+    def delete(self, connection_id: str) -> int:
+        """As `TokenStore.delete`."""
+        with self._durable.transaction() as execute:
+            gone: int = execute(_DELETE, (connection_id,)).rowcount
+            if gone:
+                gone += execute(_DELETE_CHILDREN, (connection_id,)).rowcount
+        return gone
 
     # renewal; a lease that a power cut undoes is only an optimisation less
 

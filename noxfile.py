@@ -17,6 +17,9 @@ ROOT = Path(__file__).parent
 INTEROP = ROOT / "tests" / "interop"
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+#: What tests and type checks need besides the library: every extra that has code behind it.
+EXTRAS = "fastapi,flask,django,demo,cli"
+
 #: What a freshly installed wheel must pass; none of it may need the source tree.
 SMOKE = ["support", "stores", "vault", "project/test_public_face.py"]
 
@@ -38,7 +41,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Mypy and pyright over the library, the public face's types, the examples and the code in the docs."""
-    session.install("-e", ".[demo,cli]", *group("typing"))
+    session.install("-e", f".[{EXTRAS}]", *group("typing"))
     snippets = write_snippets(Path(session.create_tmp()) / "snippets")
     examples = ["examples"] if any((ROOT / "examples").rglob("*.py")) else []
     session.run("mypy", "--strict", "src", "tests/typing", *examples)
@@ -60,7 +63,7 @@ def write_snippets(folder: Path) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but those against foreign implementations, with branch coverage."""
-    session.install("-e", ".[demo,cli]", *group("test"))
+    session.install("-e", f".[{EXTRAS}]", *group("test"))
     session.run("coverage", "erase")
     # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
     session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", *session.posargs)

@@ -30,6 +30,12 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "layers": ("model/planted_layers.py", "import socialvault.ports.clock\n", "socialvault.ports"),
     "sibling-stores": ("stores/planted_stores.py", "import socialvault.stores.memory\n", "socialvault.stores.memory"),
     "sibling-keys": ("keys/planted_keys.py", "import socialvault.keys.local\n", "socialvault.keys.local"),
+    "sibling-integrations": (
+        "integrations/planted_flask.py",
+        "import socialvault.integrations.flask\n",
+        "socialvault.integrations.flask",
+    ),
+    "http-frameworks": ("http/planted_flask.py", "import flask\n", "flask"),
     "sibling-runtimes": (
         "runtimes/planted_runtimes.py",
         "import socialvault.runtimes.threads\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from socialvault.exceptions import SocialVaultError
 
@@ -11,12 +11,21 @@ if TYPE_CHECKING:
     from socialvault.vault.core import Core
 
 
+_TOLERANCE_SECONDS = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at; `problem` is "" when it is well."""
+    """One thing looked at.
+
+    Attributes:
+        problem: "" when it is well.
+        state: ``off`` for what this vault does without.
+    """
 
     name: str
     problem: str = ""
+    state: Literal["pass", "fail", "off"] = "pass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,23 +41,30 @@ class Health:
 
 
 async def check_health(core: Core) -> Health:
-    """Check the store (a read), the keys (the canary opens) and the providers (there are some)."""
-    checks = [await _store(core), await _keys(core)]
-    checks.append(Check("providers", "" if core.providers.by_slug else "this vault has no provider"))
-    return Health(tuple(checks))
+    """Check the store (reads), the keys (the canary opens), the providers (there are some) and the clock."""
+    store, clock = await _store_and_clock(core)
+    providers = _check("providers", "" if core.providers.by_slug else "this vault has no provider")
+    escrow = Check("escrow", state="off")  # this version keeps none
+    return Health((store, await _keys(core), providers, clock, escrow))
 
 
-async def _store(core: Core) -> Check:
+async def _store_and_clock(core: Core) -> tuple[Check, Check]:
+    """The clock is held against the vault's first start, which it can't be before."""
     try:
-        await core.store.count_by_status()
+        vault = await core.store.load_vault()  # one row: this may be asked every second
     except SocialVaultError as problem:
-        return Check("store", str(problem))
-    return Check("store")
+        return _check("store", str(problem)), Check("clock")
+    behind = vault is not None and core.clock.now_seconds() < vault.created_at_seconds - _TOLERANCE_SECONDS
+    return Check("store"), _check("clock", "the clock is before this vault's first start" if behind else "")
 
 
 async def _keys(core: Core) -> Check:
     try:
         await core.keyring.open()
     except SocialVaultError as problem:
-        return Check("keys", str(problem))
+        return _check("keys", str(problem))
     return Check("keys")
+
+
+def _check(name: str, problem: str) -> Check:
+    return Check(name, problem, "fail" if problem else "pass")

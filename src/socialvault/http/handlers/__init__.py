@@ -1,0 +1,1 @@
+"""What each route does, written once for every framework and both colours."""

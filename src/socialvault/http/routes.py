@@ -1,0 +1,185 @@
+"""Every route, as data: what each framework mounts and what the OpenAPI document describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from socialvault.http import bodies
+from socialvault.http.handlers import connections, description, flows, health, notices
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from pydantic import BaseModel
+
+    from socialvault.http.call import Call
+    from socialvault.http.messages import Response
+
+    Handler = Callable[[Call], Awaitable[Response]]
+
+#: Names of parameters, each with what it says.
+Parameters = tuple[tuple[str, str], ...]
+
+#: The callback's parameters in a query or form (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
+CALLBACK_PARAMETERS = (
+    ("state", "The flow's state."),
+    ("code", "The authorization code; either this or an error."),
+    ("error", "The provider's error code."),
+    ("iss", "The provider's issuer."),
+)
+SIGNED_REQUEST = (("signed_request", "Signed by the provider with the application's secret."),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One method on one path.
+
+    Attributes:
+        name: what the OpenAPI document calls the operation.
+        path: below the application's prefix; ``{…}`` stands for one segment.
+        document: what a program is answered with, None for no body. status: the same answer's.
+        body: what the request may say. query, form: its parameters where they are no JSON.
+        needs_owner: only somebody who is signed in is answered.
+        changes: it changes something, so it must come from our own pages or from a program.
+        shows_page: a browser is answered with a page, or sent somewhere with 303.
+        happens_once: it must not happen for a look ahead: HEAD and prefetches get 204.
+        is_health_check: never limited.
+        asks_provider: so what the provider answers can fail it.
+    """
+
+    name: str
+    summary: str
+    method: str
+    path: str
+    handler: Handler
+    document: type[BaseModel] | None
+    status: int = 200
+    body: type[bodies.RequestBody] | None = None
+    query: Parameters = ()
+    form: Parameters = ()
+    needs_owner: bool = True
+    changes: bool = False
+    shows_page: bool = False
+    happens_once: bool = False
+    is_health_check: bool = False
+    asks_provider: bool = False
+
+
+ROUTES = (
+    Route(
+        name="platforms", summary="List where accounts can be connected, and what is connected there",
+        method="GET", path="/oauth/platforms",
+        handler=connections.platforms, document=bodies.PlatformsDocument,
+    ),
+    Route(
+        name="start", summary="Begin to connect an account",
+        method="POST", path="/oauth/{platform}/start",
+        handler=flows.start, body=bodies.StartBody, document=bodies.StartedDocument,
+        changes=True, shows_page=True, asks_provider=True,
+    ),
+    Route(
+        name="callback", summary="Finish to connect an account: where the provider sends the browser",
+        method="GET", path="/oauth/{platform}/callback",
+        handler=flows.callback, query=CALLBACK_PARAMETERS, document=bodies.CompletedDocument,
+        shows_page=True, happens_once=True, asks_provider=True,
+    ),
+    Route(
+        name="posted_callback", summary="Take a callback that the provider's page posted, and let it be posted again",
+        method="POST", path="/oauth/{platform}/callback",
+        handler=flows.posted, form=CALLBACK_PARAMETERS, document=None,
+        shows_page=True, needs_owner=False,
+    ),
+    Route(
+        name="resumed_callback", summary="Finish to connect an account after a posted callback",
+        method="POST", path="/oauth/{platform}/callback/resume",
+        handler=flows.resumed, form=CALLBACK_PARAMETERS, document=bodies.CompletedDocument,
+        changes=True, shows_page=True, asks_provider=True,
+    ),
+    Route(
+        name="connections", summary="List the owner's connections",
+        method="GET", path="/oauth/connections",
+        handler=connections.connections, document=bodies.ConnectionsDocument,
+    ),
+    Route(
+        name="connection", summary="Show one connection",
+        method="GET", path="/oauth/connections/{connection_id}",
+        handler=connections.connection, document=bodies.ConnectionDocument,
+    ),
+    Route(
+        name="disconnect", summary="End a connection, here at once and at the provider where that is possible",
+        method="DELETE", path="/oauth/connections/{connection_id}",
+        handler=connections.disconnect, document=bodies.ReceiptDocument,
+        changes=True,
+    ),
+    Route(
+        name="refresh", summary="Renew a connection's token now",
+        method="POST", path="/oauth/connections/{connection_id}/refresh",
+        handler=connections.refresh, document=bodies.ConnectionDocument,
+        changes=True, asks_provider=True,
+    ),
+    Route(
+        name="reconnect", summary="Begin to connect the same account again",
+        method="POST", path="/oauth/connections/{connection_id}/reconnect",
+        handler=flows.reconnect, body=bodies.ReconnectBody, document=bodies.StartedDocument,
+        changes=True, shows_page=True, asks_provider=True,
+    ),
+    Route(
+        name="sub_accounts", summary="List what a connection can act for: Pages, organizations, channels",
+        method="GET", path="/oauth/connections/{connection_id}/sub-accounts",
+        handler=connections.sub_accounts, document=bodies.SubAccountsDocument,
+        asks_provider=True,
+    ),
+    Route(
+        name="select_sub_accounts", summary="Choose what a connection acts for; what was chosen before is replaced",
+        method="PUT", path="/oauth/connections/{connection_id}/sub-accounts",
+        handler=connections.select_sub_accounts, body=bodies.SelectionBody, document=bodies.ConnectionsDocument,
+        changes=True, asks_provider=True,
+    ),
+    Route(
+        name="deauthorize", summary="Take note that a person removed the application at the provider",
+        method="POST", path="/oauth/{platform}/deauthorize",
+        handler=notices.deauthorize, form=SIGNED_REQUEST, document=None, status=204,
+        needs_owner=False,
+    ),
+    Route(
+        name="data_deletion", summary="Delete what is kept of an account, as the provider asks for its person",
+        method="POST", path="/oauth/{platform}/data-deletion",
+        handler=notices.data_deletion, form=SIGNED_REQUEST,
+        document=bodies.DeletionDocument,
+        needs_owner=False,
+    ),
+    Route(
+        name="data_deletion_status", summary="Say what became of a data deletion request",
+        method="GET", path="/oauth/{platform}/data-deletion",
+        handler=notices.data_deletion_status, query=(("code", "The confirmation code."),),
+        document=bodies.DeletionStatusDocument,
+        shows_page=True, needs_owner=False,
+    ),
+    Route(
+        name="description", summary="Describe these routes",
+        method="GET", path="/oauth/openapi.json",
+        handler=description.describe, document=bodies.OpenApiDocument,
+        needs_owner=False,
+    ),
+    Route(
+        name="live", summary="Whether the process answers",
+        method="GET", path="/health",
+        handler=health.live, document=bodies.LivenessDocument,
+        needs_owner=False, is_health_check=True,
+    ),
+    Route(
+        name="ready", summary="Whether the vault can do its work",
+        method="GET", path="/health/ready",
+        handler=health.ready, document=bodies.ReadinessDocument,
+        needs_owner=False, is_health_check=True,
+    ),
+)  # fmt: skip
+
+
+def by_path() -> Mapping[str, Mapping[str, Route]]:
+    """Return the routes of each path, by method; fixed paths come before those with a parameter in their place."""
+    found: dict[str, dict[str, Route]] = {}
+    for route in sorted(ROUTES, key=lambda one: one.path.count("{")):
+        found.setdefault(route.path, {})[route.method] = route
+    return found

@@ -148,7 +148,7 @@ def test_l_01_asdict_refuses_and_shows_nothing(holder: Any) -> None:
 
 
 def test_l_01_what_the_browser_is_sent_stays_out_of_reprs() -> None:
-    login = Login(f"https://x.example/?state={CANARY}", NOW, LoginCookie("sv", CANARY, {"path": "/"}))
+    login = Login(f"https://x.example/?state={CANARY}", NOW, LoginCookie("sv", CANARY, "/", 600, secure=True))
     for show in (repr, str, format, pprint.pformat):
         assert_silent(show(login))
         assert_silent(show(login.cookie))

@@ -11,7 +11,7 @@ from socialvault.http.call import Call
 from socialvault.http.csrf import comes_from_here
 from socialvault.http.handlers.flows import failure_page
 from socialvault.http.messages import Response
-from socialvault.http.problems import HttpError, http_error, problem_response
+from socialvault.http.problems import HttpError, http_error, log_failure, problem_response
 from socialvault.http.settings import MOST_BODY_BYTES
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Endpoints:
             _logger.exception("%s %s failed", route.method, route.path)
             failure = HttpError(500, "internal_error", "something went wrong here")
         error = failure if isinstance(failure, HttpError) else http_error(failure)
-        if error.status >= 500 and isinstance(failure, SocialVaultError):
-            _logger.error("%s %s: %s: %s", route.method, route.path, type(failure).__name__, failure)
+        if isinstance(failure, SocialVaultError):
+            log_failure(f"{route.method} {route.path}", failure)
         if route.shows_page and request.wants_page:
             return failure_page(self._call(request), error)
         return problem_response(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ STATUSES: Mapping[type[errors.SocialVaultError], int] = MappingProxyType({
     errors.StoreUnavailableError: 503,
     errors.KeyServiceUnavailableError: 503,
 })  # fmt: skip
+
+_logger = logging.getLogger("socialvault")
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 _RETRY_SECONDS = 5
@@ -86,6 +89,12 @@ def http_error(problem: errors.SocialVaultError) -> HttpError:
         seconds = _seconds(getattr(problem, "retry_after", None))
         extras, headers = {"retry_after_seconds": seconds}, (("Retry-After", str(seconds)),)
     return HttpError(status, code_of(problem), detail, problem.action, extras, headers)
+
+
+def log_failure(what: str, problem: errors.SocialVaultError) -> None:
+    """Log what an operator should know of; the caller is told about its kind alone."""
+    if status_of(problem) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _logger.error("%s: %s: %s", what, type(problem).__name__, problem)
 
 
 def problem_response(error: HttpError) -> Response:

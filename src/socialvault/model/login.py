@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 Parameters = str | bytes | Mapping[str, str] | Mapping[str, Sequence[str]] | Iterable[tuple[str, str]]
 
 
+class CookieAttributes(TypedDict):
+    """The attributes of a cookie, as the ``set_cookie`` of web frameworks names them. `max_age`: seconds."""
+
+    max_age: int
+    path: str
+    secure: bool
+    httponly: bool
+    samesite: Literal["lax"]
+
+
 @dataclass(frozen=True, slots=True)
 class LoginCookie:
     """The cookie that binds a flow to the browser that began it. Set it on the redirect to the provider.
@@ -23,13 +33,28 @@ class LoginCookie:
     Attributes:
         name: derived from the state, so tabs never overwrite each other.
         value: random; not a token, but it must reach this browser alone.
-        attributes: ``max_age`` (seconds), ``path``, ``secure``, ``httponly``, ``samesite``, as web frameworks
-            name them.
+        path: that of the callback. max_age_seconds: how long the flow may take. secure: sent over https alone.
     """
 
     name: str
     value: str = field(repr=False)
-    attributes: Mapping[str, str | int | bool]
+    path: str
+    max_age_seconds: int
+    secure: bool
+
+    @property
+    def attributes(self) -> CookieAttributes:
+        """What to give to a framework: ``response.set_cookie(cookie.name, cookie.value, **cookie.attributes)``."""
+        return CookieAttributes(
+            max_age=self.max_age_seconds, path=self.path, secure=self.secure, httponly=True, samesite="lax"
+        )
+
+    @property
+    def header(self) -> str:
+        """The value of a ``Set-Cookie`` header (RFC 6265, section 4.1)."""
+        secure = "; Secure" if self.secure else ""
+        shared = f"Max-Age={self.max_age_seconds}; Path={self.path}; HttpOnly; SameSite=Lax"
+        return f"{self.name}={self.value}; {shared}{secure}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
@@ -201,6 +200,18 @@ class Flows:
                 return completed
         return await self._outcome(callback)
 
+    async def verified_return_to(
+        self, delivery: Delivery | StateMismatchError, *, slug: str, owner: str, tenant: str
+    ) -> str | None:
+        """Return where a flow that failed may end: None unless this browser and owner began it, and said where."""
+        if isinstance(delivery, StateMismatchError):
+            return None
+        try:
+            row = await self._check(Callback(delivery, self._core.providers.get(slug), owner, tenant))
+        except SocialVaultError as problem:
+            return problem.return_to if isinstance(problem, AuthorizationError) else None
+        return row.return_to or None
+
     async def _check(self, callback: Callback) -> StateRow:
         """Check that this browser and this owner began this flow; nothing is changed."""
         row = await self._core.store.get_state(callback.delivery.state_hash)
@@ -330,14 +341,13 @@ def cookie_name(state: str) -> str:
 
 def _cookie(state: str, value: str, redirect_uri: str, lifetime: timedelta) -> LoginCookie:
     parts = urlsplit(redirect_uri)
-    attributes: dict[str, str | int | bool] = {
-        "max_age": int(lifetime.total_seconds()),
-        "path": parts.path or "/",
-        "secure": parts.scheme == "https",
-        "httponly": True,
-        "samesite": "lax",
-    }
-    return LoginCookie(cookie_name(state), value, MappingProxyType(attributes))
+    return LoginCookie(
+        name=cookie_name(state),
+        value=value,
+        path=parts.path or "/",
+        max_age_seconds=int(lifetime.total_seconds()),
+        secure=parts.scheme == "https",
+    )
 
 
 def _url_tail(state: str, flow: FlowRecord) -> str:

@@ -77,11 +77,7 @@ class Page:
         async def begin() -> Response:
             login = await self._vault.begin(request.path_params["provider"], owner=OWNER, return_to="/")
             answer = RedirectResponse(login.url, 303)
-            kept = login.cookie.attributes
-            answer.set_cookie(
-                login.cookie.name, login.cookie.value, max_age=int(kept["max_age"]), path=str(kept["path"]),
-                secure=bool(kept["secure"]), httponly=True, samesite="lax",
-            )  # fmt: skip
+            answer.set_cookie(login.cookie.name, login.cookie.value, **login.cookie.attributes)
             return answer
 
         return await self._guarded(request, begin)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
-from socialvault.exceptions import AuthorizationError
+from socialvault.exceptions import SocialVaultError
 from socialvault.http.bodies import CompletedDocument, ReconnectBody, StartBody, StartedDocument
-from socialvault.http.cookies import set_cookie
 from socialvault.http.messages import Response, json_response, redirect
 from socialvault.http.pages import error_page, resubmission_page
-from socialvault.http.problems import code_of
+from socialvault.http.problems import code_of, log_failure
 from socialvault.http.reading import form_fields, read_body
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ async def reconnect(call: Call) -> Response:
 
 def _begun(call: Call, login: Login) -> Response:
     """Send a browser to the provider, or tell a program where to send it; the flow's cookie goes along."""
-    cookie = (("Set-Cookie", set_cookie(login.cookie)),)
+    cookie = (("Set-Cookie", login.cookie.header),)
     if call.request.wants_page:
         return redirect(login.url, headers=cookie)
     return json_response(StartedDocument.of(login), headers=cookie)
@@ -76,11 +75,22 @@ async def _complete(call: Call, params: Parameters) -> Response:
     del params  # this frame may raise, and a traceback shows its locals
     try:
         done = await call.cases.flows.complete(delivery, slug=slug, owner=call.owner, tenant=call.tenant)
-    except AuthorizationError as problem:
-        if not call.request.wants_page or problem.return_to is None:
+    except SocialVaultError as problem:
+        if not call.request.wants_page:
             raise
-        return redirect(_extended(problem.return_to, {"connection_error": code_of(problem)}))
-    await call.tell_connected(done)
+        failure = problem
+    else:
+        await call.tell_connected(done)
+        return _completed(call, done)
+    return_to = await call.cases.flows.verified_return_to(delivery, slug=slug, owner=call.owner, tenant=call.tenant)
+    if return_to is None:
+        raise failure
+    log_failure("callback", failure)
+    return redirect(_extended(return_to, {"connection_error": code_of(failure)}))
+
+
+def _completed(call: Call, done: Completed) -> Response:
+    """Send a browser to where the flow was to end, or tell a program what it ended in."""
     if call.request.wants_page:
         return redirect(_extended(done.return_to, _told(done)))
     return json_response(CompletedDocument.of(done))

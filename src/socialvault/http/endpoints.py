@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from socialvault.http.call import OnConnected
     from socialvault.http.limits import Counting, Limiter
     from socialvault.http.messages import Headers, Request
-    from socialvault.http.routes import Route
+    from socialvault.http.route import Route
     from socialvault.http.settings import HttpSettings
 
 T = TypeVar("T")

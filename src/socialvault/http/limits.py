@@ -115,8 +115,8 @@ def async_counting(limits: RateLimits | None) -> Counting | None:
     from limits.aio.strategies import FixedWindowRateLimiter
     from limits.storage import storage_from_string
 
-    options = {"implementation": "redispy"} if limits.storage.startswith("redis") else {}
     try:
+        options = {"implementation": "redispy"} if limits.storage.startswith("redis") else {}
         storage = storage_from_string(f"async+{limits.storage}", **options)
     except Exception as problem:
         failure = type(problem).__name__
@@ -127,15 +127,17 @@ def async_counting(limits: RateLimits | None) -> Counting | None:
 
 def _parsed(text: str | None, name: str) -> RateLimitItem | None:
     try:
-        from limits import parse
+        from limits import parse_many
     except ImportError:
         raise ConfigurationError(_MISSING) from None
     if text is None:
         return None
     try:
-        return parse(text)
-    except (ValueError, TypeError):
+        [item] = parse_many(text)
+    except ValueError:
         pass
+    else:
+        return item
     raise ConfigurationError(f"rate_limits: {name} is {text!r}, not of the form '120/minute'")
 
 

@@ -9,14 +9,13 @@ from pydantic.json_schema import models_json_schema
 
 from socialvault.http.bodies import ProblemDocument
 from socialvault.http.reading import FORM, JSON
-from socialvault.http.routes import ROUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic import BaseModel
 
-    from socialvault.http.routes import Route
+    from socialvault.http.route import Route
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _PROBLEM = "application/problem+json"
@@ -37,23 +36,23 @@ _WHY = {
 }
 
 
-def document(version: str) -> dict[str, Any]:
+def document(version: str, routes: Iterable[Route]) -> dict[str, Any]:
     """Return the whole document (OpenAPI 3.1)."""
-    paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
+    described, paths = tuple(routes), dict[str, dict[str, Any]]()
+    for route in described:
         paths.setdefault(route.path, {})[route.method.lower()] = operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "socialvault", "version": version},
         "paths": paths,
-        "components": {"schemas": schemas()},
+        "components": {"schemas": schemas(described)},
     }
 
 
-def schemas() -> dict[str, Any]:
+def schemas(routes: Sequence[Route]) -> dict[str, Any]:
     """Return the schemas of everything that goes in or out, by name."""
-    inward = {route.body for route in ROUTES if route.body}
-    outward = {route.document for route in ROUTES if route.document} | {ProblemDocument}
+    inward = {route.body for route in routes if route.body}
+    outward = {route.document for route in routes if route.document} | {ProblemDocument}
     modes = [*((one, "validation") for one in inward), *((one, "serialization") for one in outward)]
     _, definitions = models_json_schema(
         sorted(modes, key=lambda one: one[0].__name__),  # type: ignore[arg-type]

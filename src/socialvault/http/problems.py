@@ -93,7 +93,7 @@ def http_error(problem: errors.SocialVaultError) -> HttpError:
 
 def log_failure(what: str, problem: errors.SocialVaultError) -> None:
     """Log what an operator should know of; the caller is told about its kind alone."""
-    if status_of(problem) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if http_error(problem).status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _logger.error("%s: %s: %s", what, type(problem).__name__, problem)
 
 

@@ -1,25 +1,16 @@
-"""Every route, as data: what each framework mounts and what the OpenAPI document describes."""
+"""Every route: what each framework mounts and what the OpenAPI document describes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from socialvault.http import bodies
-from socialvault.http.handlers import connections, description, flows, health, notices
+from socialvault.http.handlers import connections, flows, health, notices
+from socialvault.http.handlers.description import describing
+from socialvault.http.route import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
-    from pydantic import BaseModel
-
-    from socialvault.http.call import Call
-    from socialvault.http.messages import Response
-
-    Handler = Callable[[Call], Awaitable[Response]]
-
-#: Names of parameters, each with what it says.
-Parameters = tuple[tuple[str, str], ...]
+    from collections.abc import Mapping
 
 #: The callback's parameters in a query or form (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
 CALLBACK_PARAMETERS = (
@@ -30,43 +21,7 @@ CALLBACK_PARAMETERS = (
 )
 SIGNED_REQUEST = (("signed_request", "Signed by the provider with the application's secret."),)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """One method on one path.
-
-    Attributes:
-        name: what the OpenAPI document calls the operation.
-        path: below the application's prefix; ``{…}`` stands for one segment.
-        document: what a program is answered with, None for no body. status: the same answer's.
-        body: what the request may say. query, form: its parameters where they are no JSON.
-        needs_owner: only somebody who is signed in is answered.
-        changes: it changes something, so it must come from our own pages or from a program.
-        shows_page: a browser is answered with a page, or sent somewhere with 303.
-        happens_once: it must not happen for a look ahead: HEAD and prefetches get 204.
-        is_health_check: never limited.
-        asks_provider: so what the provider answers can fail it.
-    """
-
-    name: str
-    summary: str
-    method: str
-    path: str
-    handler: Handler
-    document: type[BaseModel] | None
-    status: int = 200
-    body: type[bodies.RequestBody] | None = None
-    query: Parameters = ()
-    form: Parameters = ()
-    needs_owner: bool = True
-    changes: bool = False
-    shows_page: bool = False
-    happens_once: bool = False
-    is_health_check: bool = False
-    asks_provider: bool = False
-
-
-ROUTES = (
+ROUTES: tuple[Route, ...] = (
     Route(
         name="platforms", summary="List where accounts can be connected, and what is connected there",
         method="GET", path="/oauth/platforms",
@@ -159,7 +114,7 @@ ROUTES = (
     Route(
         name="description", summary="Describe these routes",
         method="GET", path="/oauth/openapi.json",
-        handler=description.describe, document=bodies.OpenApiDocument,
+        handler=describing(lambda: ROUTES), document=bodies.OpenApiDocument,
         needs_owner=False,
     ),
     Route(

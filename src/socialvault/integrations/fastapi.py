@@ -12,7 +12,7 @@ from socialvault.http import endpoints, openapi
 from socialvault.http.access_log import hide_callback_queries
 from socialvault.http.limits import async_counting
 from socialvault.http.messages import Request, Response, joined
-from socialvault.http.routes import by_path
+from socialvault.http.routes import ROUTES, by_path
 from socialvault.http.settings import MOST_BODY_BYTES, check_callable, settings_of
 
 try:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from socialvault.http.call import OnConnected
     from socialvault.http.endpoints import Endpoints
-    from socialvault.http.routes import Route
+    from socialvault.http.route import Route
     from socialvault.http.settings import Options
     from socialvault.model.login import Completed
 
@@ -72,7 +72,7 @@ def oauth_router(
     served = endpoints.Endpoints(vault._cases, settings, async_counting(settings.rate_limits), _awaited(on_connected))
     who = (owner, check_callable(tenant or _no_tenant, "tenant"))
     hide_callback_queries()
-    router, schemas = APIRouter(lifespan=_lifespan(vault)), openapi.schemas()
+    router, schemas = APIRouter(lifespan=_lifespan(vault)), openapi.schemas(ROUTES)
     for path, by_method in by_path().items():
         for route in by_method.values():
             _mount(router, served, route, who, openapi.inlined(openapi.operation(route), schemas))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from socialvault.http.call import OnConnected
     from socialvault.http.endpoints import Endpoints
-    from socialvault.http.routes import Route
+    from socialvault.http.route import Route
     from socialvault.http.settings import Options
     from socialvault.model.login import Completed
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from socialvault import __version__
+from socialvault.http.bodies import OpenApiDocument
 from socialvault.http.messages import json_response
+from socialvault.http.openapi import document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from socialvault.http.call import Call
     from socialvault.http.messages import Response
+    from socialvault.http.route import Handler, Route
 
 
-async def describe(_call: Call) -> Response:
-    """Return the OpenAPI document."""
-    from socialvault import __version__
-    from socialvault.http.bodies import OpenApiDocument
-    from socialvault.http.openapi import document
+def describing(routes: Callable[[], Sequence[Route]]) -> Handler:
+    """Return the handler that describes `routes`, itself included."""
 
-    return json_response(OpenApiDocument.model_validate(document(__version__)))
+    async def describe(_call: Call) -> Response:
+        return json_response(OpenApiDocument.model_validate(document(__version__, routes())))
+
+    return describe

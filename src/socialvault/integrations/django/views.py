@@ -17,7 +17,7 @@ from socialvault.runtimes.threads import run
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from socialvault.http.routes import Route
+    from socialvault.http.route import Route
     from socialvault.integrations.django.apps import SocialVaultConfig
 
 

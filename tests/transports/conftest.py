@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -276,6 +276,7 @@ def call_api(drive: Callable[..., Driver]) -> Iterator[Callable[..., Api]]:
     def make(
         *tokens: str,
         signs: Callable[[str], bool] = lambda url: True,
+        params: Callable[[Any], Mapping[str, str]] = lambda token: {},
         driver: Driver | None = None,
         untrusted_host: bool = False,
         **settings: Any,
@@ -286,10 +287,10 @@ def call_api(drive: Callable[..., Driver]) -> Iterator[Callable[..., Api]]:
         source: Source
         if driver.runner is None:
             source = Source(held)
-            client = shared_client(driver.transport, BearerAuth(source, signs), untrusted_host=untrusted_host)
+            client = shared_client(driver.transport, BearerAuth(source, signs, params), untrusted_host=untrusted_host)
         else:
             source = AsyncSource(held)
-            auth = AsyncBearerAuth(source, signs)  # type: ignore[arg-type]
+            auth = AsyncBearerAuth(source, signs, params)  # type: ignore[arg-type]
             client = shared_async_client(driver.transport, auth, untrusted_host=untrusted_host)
         made.append(Api(driver, client, source))
         return made[-1]

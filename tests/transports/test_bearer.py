@@ -53,6 +53,13 @@ def test_f_26_a_token_that_fits_in_no_header_is_never_sent(serve, call_api, resp
     assert server.received == []
 
 
+def test_what_a_call_must_carry_besides_follows_the_token_and_leaves_the_query_as_it_is(serve, call_api, by_token):
+    server = serve(by_token("two"))
+    api = call_api("one", "two", params=lambda token: {"proof": f"of-{token.reveal()}"})
+    assert api.request("GET", server.url("/me?a=1&a=2")).status_code == 200
+    assert [received.path for received in server.received] == ["/me?a=1&a=2&proof=of-one", "/me?a=1&a=2&proof=of-two"]
+
+
 # --- 401 ------------------------------------------------------------------------------------------
 
 

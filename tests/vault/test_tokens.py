@@ -390,6 +390,15 @@ async def test_a_401_renews_once_and_repeats_the_call(world: World) -> None:
     await client.aclose() if world.colour == "async" else client.close()
 
 
+async def test_a_call_to_meta_carries_the_proof_that_the_apps_own_server_asks(world: World) -> None:
+    connection = await world.connect("facebook")  # the emulator refuses calls without a proof, and with a wrong one
+    client = world.vault.vault.client(connection.id, owner=OWNER, tenant=TENANT)
+    url = world.sandbox.url("facebook", "/v24.0/me?fields=name&appsecret_proof=of-an-older-token")
+    answer = await client.get(url) if world.colour == "async" else await asyncio.to_thread(client.get, url)
+    assert (answer.status_code, answer.json()["name"]) == (200, "Ada Lovelace")
+    await client.aclose() if world.colour == "async" else client.close()
+
+
 # --- identity -----------------------------------------------------------------------------------
 
 

@@ -307,7 +307,11 @@ class AsyncVault:
         providers = self._cases.core.providers
         return shared_async_client(
             self._transport.shared(),
-            AsyncBearerAuth(source, lambda url: providers.get(source.provider).signs(url)),
+            AsyncBearerAuth(
+                source,
+                lambda url: providers.get(source.provider).signs(url),
+                lambda token: providers.get(source.provider).api_params(token),
+            ),
             untrusted_host=any(provider.untrusted_hosts for provider in providers.by_slug.values()),
         )
 

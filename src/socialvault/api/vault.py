@@ -312,7 +312,11 @@ class Vault:
         providers = self._cases.core.providers
         return shared_client(
             self._transport.shared(),
-            BearerAuth(source, lambda url: providers.get(source.provider).signs(url)),
+            BearerAuth(
+                source,
+                lambda url: providers.get(source.provider).signs(url),
+                lambda token: providers.get(source.provider).api_params(token),
+            ),
             untrusted_host=any(provider.untrusted_hosts for provider in providers.by_slug.values()),
         )
 

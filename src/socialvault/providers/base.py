@@ -304,6 +304,10 @@ class Provider:
         """Say which error an unsuccessful answer is, by status and body."""
         return errors.read_error(response, document, provider=self.slug, error_map=self.error_map)
 
+    def api_params(self, access_token: Secret[str]) -> Mapping[str, str]:
+        """Build the query parameters that each API call must carry beside its token; at most providers none."""
+        return {}
+
     def read_identity(self, document: Document) -> Identity:
         """Read the account from the user information answer; the default is OpenID Connect's claims."""
         return Identity(

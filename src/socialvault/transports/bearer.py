@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 import httpx
 
 from socialvault.exceptions import ConfigurationError
+from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 
     from socialvault.model.token import AccessToken
     from socialvault.ports.token_source import AsyncTokenSource, TokenSource
 
 # Wider than RFC 6750's b64token, as tokens with "|" exist; but nothing that could end the header.
 _TOKEN = re.compile(r"[!-~]+")
+
+
+def _none(_token: Secret[str]) -> Mapping[str, str]:
+    return {}
 
 
 class BearerAuth(httpx.Auth):
@@ -30,11 +35,18 @@ class BearerAuth(httpx.Auth):
     Args:
         source: gives tokens of one connection.
         signs: whether a token may go to a URL.
+        params: the query parameters that a call with this token must carry besides (``Provider.api_params``).
     """
 
-    def __init__(self, source: TokenSource, signs: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        source: TokenSource,
+        signs: Callable[[str], bool],
+        params: Callable[[Secret[str]], Mapping[str, str]] = _none,
+    ) -> None:
         self._source = source
         self._signs = signs
+        self._params = params
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign `request`; httpx calls this.
@@ -44,12 +56,12 @@ class BearerAuth(httpx.Auth):
         """
         token = self._source.token()  # first: a source may know whose API it is for only with its token
         _check(request, self._signs)
-        _sign(request, token)
+        _sign(request, token, self._params)
         response = yield request
         if _asks_for_another_token(request, response, self._signs):
             fresh = self._source.token(rejected=token)
             if _differ(token, fresh):
-                _sign(request, fresh)
+                _sign(request, fresh, self._params)
                 yield request
 
     def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -64,20 +76,26 @@ class BearerAuth(httpx.Auth):
 class AsyncBearerAuth(httpx.Auth):
     """As `BearerAuth`, for an ``httpx.AsyncClient``."""
 
-    def __init__(self, source: AsyncTokenSource, signs: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        source: AsyncTokenSource,
+        signs: Callable[[str], bool],
+        params: Callable[[Secret[str]], Mapping[str, str]] = _none,
+    ) -> None:
         self._source = source
         self._signs = signs
+        self._params = params
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """As `BearerAuth.sync_auth_flow`."""
         token = await self._source.token()
         _check(request, self._signs)
-        _sign(request, token)
+        _sign(request, token, self._params)
         response = yield request
         if _asks_for_another_token(request, response, self._signs):
             fresh = await self._source.token(rejected=token)
             if _differ(token, fresh):
-                _sign(request, fresh)
+                _sign(request, fresh, self._params)
                 yield request
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
@@ -94,10 +112,12 @@ def _check(request: httpx.Request, signs: Callable[[str], bool]) -> None:
         raise ConfigurationError(f"no token is sent to {request.url.host!r}: it is not one of the provider's api_hosts")
 
 
-def _sign(request: httpx.Request, token: AccessToken) -> None:
+def _sign(request: httpx.Request, token: AccessToken, params: Callable[[Secret[str]], Mapping[str, str]]) -> None:
     if not _TOKEN.fullmatch(token.reveal()):
         raise ConfigurationError("the token holds characters that no header can carry")
     request.headers["Authorization"] = f"Bearer {token.reveal()}"
+    if needed := params(Secret(token.reveal())):
+        request.url = request.url.copy_merge_params(needed)
 
 
 def _asks_for_another_token(request: httpx.Request, response: httpx.Response, signs: Callable[[str], bool]) -> bool:

@@ -55,6 +55,10 @@ class GraphProvider(Provider):
         secret: Secret[str] = self.__dict__["_app_secret"]
         return secret
 
+    def api_params(self, access_token: Secret[str]) -> Mapping[str, str]:
+        """Build ``appsecret_proof``, which shows that the app's own server is asking."""
+        return {"appsecret_proof": appsecret_proof(self.app_secret, access_token)}
+
     def signed_get(
         self, url: str, access_token: Secret[str], *, headers: tuple[tuple[str, str], ...] = ()
     ) -> HttpRequest:

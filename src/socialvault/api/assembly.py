@@ -11,7 +11,7 @@ from socialvault.crypto.keyring import Keyring
 from socialvault.exceptions import ConfigurationError
 from socialvault.vault.conversation import Conversations
 from socialvault.vault.core import Core
-from socialvault.vault.settings import Providers, Settings
+from socialvault.vault.settings import Settings
 from socialvault.vault.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from socialvault.ports.runtime import Runtime
     from socialvault.ports.store import AsyncStore, Store
     from socialvault.ports.transport import AsyncTransport
-    from socialvault.providers.base import Provider
     from socialvault.vault.admin import Operations
     from socialvault.vault.connections import Connections
     from socialvault.vault.core import Observer
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from socialvault.vault.health import Health
     from socialvault.vault.renewal import Renewal
     from socialvault.vault.revocation import Revocation
-    from socialvault.vault.settings import SharedAccounts
+    from socialvault.vault.settings import Providers, SharedAccounts
     from socialvault.vault.sub_accounts import SubAccounts
 
 _COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send"}
@@ -124,7 +123,7 @@ def settings_of(
 def assemble(
     *,
     settings: Settings,
-    providers: Iterable[Provider],
+    providers: Providers,
     store: AsyncStore,
     service: AsyncKeyService,
     transport: AsyncTransport,
@@ -136,7 +135,7 @@ def assemble(
     """Join the collaborators."""
     core = Core(
         settings=settings,
-        providers=Providers(providers),
+        providers=providers,
         store=store,
         keyring=Keyring(store, service, clock, cache_seconds=key_cache.total_seconds()),
         conversations=Conversations(transport, clock),

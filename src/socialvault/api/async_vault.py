@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from socialvault.api.assembly import SystemClock, UseCases, assemble, is_asynchronous, open_async_store, settings_of
@@ -11,6 +12,7 @@ from socialvault.api.transport import AsyncLazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.asyncio import AsyncioRuntime
 from socialvault.vault.blocking import BlockingKeyService
+from socialvault.vault.settings import Providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,35 +86,45 @@ class AsyncVault:
             exchange_deadline=exchange_deadline,
             on_shared_account=on_shared_account,
         )
-        kept = open_async_store(store, clock) if isinstance(store, str) else store
-        if not is_asynchronous(kept, "store"):
+        if not isinstance(store, str) and not is_asynchronous(store, "store"):
             raise ConfigurationError("store is blocking; use Vault, or a store for event loops")
         if transport is not None and not is_asynchronous(transport, "transport"):
             raise ConfigurationError("transport is blocking; use Vault, or a transport for event loops")
-        self._own_store = kept if isinstance(store, str) else None
-        self._transport = AsyncLazyTransport(clock, transport)
+        self._clock, self._store, self._given_transport = clock, store, transport
         self._runtime = AsyncioRuntime()
-        self._cases = assemble(
+        self._assemble = partial(
+            assemble,
             settings=settings,
-            providers=providers,
-            store=kept,
+            providers=Providers(providers),
             service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]  # just asked
-            transport=self._transport,
             runtime=self._runtime,
             clock=clock,
             observers=tuple(observers),
             key_cache=key_cache,
         )
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Make what `aclose` closes."""
+        store = open_async_store(self._store, self._clock) if isinstance(self._store, str) else self._store
+        self._own_store = store if isinstance(self._store, str) else None
+        self._transport = AsyncLazyTransport(self._clock, self._given_transport)
+        self._cases = self._assemble(store=store, transport=self._transport)
         self._token = self._cases.tokens.token
         self.admin = AsyncAdmin(self._cases)
+        self._closed = False
 
     async def open(self) -> None:
         """Open the store and check the keys now instead of at the first call; do it at start-up.
+
+        A vault that was closed works again then; what was kept in ``:memory:`` is gone.
 
         Raises:
             WrongKeyError: the database was sealed under other keys; nothing was written.
             StoreUnavailableError: the store can't be opened.
         """
+        if self._closed:
+            self._begin_anew()
         await self._cases.core.ready()
 
     async def begin(
@@ -316,7 +328,8 @@ class AsyncVault:
         )
 
     async def aclose(self) -> None:
-        """Wait for work in flight on this loop, then close what this vault opened itself."""
+        """Wait for work in flight on this loop, then close what this vault opened itself; `open` opens it again."""
+        self._closed = True
         await self._runtime.drain(_DRAIN_SECONDS)
         await self._transport.aclose()
         if self._own_store is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Self
 
@@ -12,6 +13,7 @@ from socialvault.api.transport import LazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.threads import ThreadRuntime, run
 from socialvault.vault.blocking import BlockingKeyService, BlockingStore, BlockingTransport
+from socialvault.vault.settings import Providers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -85,35 +87,46 @@ class Vault:
             exchange_deadline=exchange_deadline,
             on_shared_account=on_shared_account,
         )
-        kept = open_store(store, clock) if isinstance(store, str) else store
         require_blocking(keys, "keys")
-        require_blocking(kept, "store")
+        if not isinstance(store, str):
+            require_blocking(store, "store")
         if transport is not None:
             require_blocking(transport, "transport")
-        self._own_store = kept if isinstance(store, str) else None
-        self._transport = LazyTransport(clock, transport)
+        self._clock, self._store, self._given_transport = clock, store, transport
         self._runtime = ThreadRuntime()
-        self._cases = assemble(
+        self._assemble = partial(
+            assemble,
             settings=settings,
-            providers=providers,
-            store=BlockingStore(kept),
+            providers=Providers(providers),
             service=BlockingKeyService(keys),
-            transport=BlockingTransport(self._transport),
             runtime=self._runtime,
             clock=clock,
             observers=_blocking(observers),
             key_cache=key_cache,
         )
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Make what `close` closes."""
+        store = open_store(self._store, self._clock) if isinstance(self._store, str) else self._store
+        self._own_store = store if isinstance(self._store, str) else None
+        self._transport = LazyTransport(self._clock, self._given_transport)
+        self._cases = self._assemble(store=BlockingStore(store), transport=BlockingTransport(self._transport))
         self._token = self._cases.tokens.token
         self.admin = Admin(self._cases)
+        self._closed = False
 
     def open(self) -> None:
         """Open the store and check the keys now instead of at the first call; do it at start-up.
+
+        A vault that was closed works again then; what was kept in ``:memory:`` is gone.
 
         Raises:
             WrongKeyError: the database was sealed under other keys; nothing was written.
             StoreUnavailableError: the store can't be opened.
         """
+        if self._closed:
+            self._begin_anew()
         run(self._cases.core.ready())
 
     def begin(
@@ -321,7 +334,8 @@ class Vault:
         )
 
     def close(self) -> None:
-        """Wait for work in flight, then close what this vault opened itself."""
+        """Wait for work in flight, then close what this vault opened itself; `open` opens it again."""
+        self._closed = True
         run(self._runtime.drain(_DRAIN_SECONDS))
         self._transport.close()
         if self._own_store is not None:

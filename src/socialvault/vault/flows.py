@@ -45,6 +45,7 @@ _POLL_SECONDS = 0.05
 _PURGE_EVERY_SECONDS = 60.0
 _PURGE_LIMIT = 1000
 _MOST_PREFIXES = 1000
+_LONGEST_PREFIX = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +166,11 @@ class Flows:
         key = (provider.slug, server.authorize_url, scopes)
         found = self._prefixes.get(key)
         if found is None:
+            found = provider.authorization_prefix(server, redirect_uri, scopes)
             if len(self._prefixes) >= _MOST_PREFIXES:
                 self._prefixes.clear()
-            found = self._prefixes[key] = provider.authorization_prefix(server, redirect_uri, scopes)
+            if len(found) <= _LONGEST_PREFIX:  # scopes are the caller's, and may be many
+                self._prefixes[key] = found
         return found
 
     # --- complete -------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ async def _store_and_clock(core: Core) -> tuple[Check, Check]:
 
 async def _keys(core: Core) -> Check:
     try:
-        await core.keyring.open()
+        await core.ready()  # asks a key service once, and not for every probe
     except SocialVaultError as problem:
         return _check("keys", str(problem))
     return Check("keys")

@@ -16,6 +16,8 @@ from socialvault.webhooks.confirmation import confirmation_code, deleted_at, vou
 from socialvault.webhooks.freshness import precedes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from socialvault.api.assembly import UseCases
     from socialvault.model.notice import AccountNotice
     from socialvault.providers.base import Provider
@@ -33,7 +35,8 @@ async def delete_account_data(cases: UseCases, slug: str, notice: AccountNotice)
     Each connection is disconnected (unusable first, then revoked at the provider as far as that can be reached) and
     then deleted, as are those that were disconnected before. Observers hear ``data_deletion_requested`` for each of
     them and its sub-accounts beforehand, so that the application deletes its own data; again if this has to be
-    repeated. A connection whose token was written after the notice was signed is kept: its owner has come back.
+    repeated. A connection whose token was written after the notice was signed is kept, as its owner may have come back,
+    and then nothing is confirmed: a request that is made anew reaches it.
 
     Args:
         slug: the provider's.
@@ -44,7 +47,7 @@ async def delete_account_data(cases: UseCases, slug: str, notice: AccountNotice)
 
     Raises:
         ConfigurationError: this vault has no such provider, or not its client secret.
-        GenerationConflictError: the connections are being written by others; try again.
+        GenerationConflictError: a connection is being written, or is younger than the notice; ask again.
         StoreUnavailableError, EncryptionError, OutcomeUnknownError: not everything could be deleted; try again.
     """
     core = cases.core
@@ -53,13 +56,19 @@ async def delete_account_data(cases: UseCases, slug: str, notice: AccountNotice)
     await core.ready()
     for row in await _asked_for(core, provider, notice):
         await _erase(cases, row)
-    if await _asked_for(core, provider, notice):
-        raise GenerationConflictError(f"{slug}: the connections are being written by others; try again")
+    if await _kept(core, provider, notice):
+        raise GenerationConflictError(
+            f"{slug}: a connection is being written, or is younger than the request; ask again"
+        )
     return confirmation_code(provider, core.now())
 
 
+async def _kept(core: Core, provider: Provider, notice: AccountNotice) -> Sequence[ConnectionRow]:
+    return await core.store.list_for_account(provider.slug, provider.client_id, provider.account_issuer, notice.subject)
+
+
 async def _asked_for(core: Core, provider: Provider, notice: AccountNotice) -> list[ConnectionRow]:
-    rows = await core.store.list_for_account(provider.slug, provider.client_id, provider.account_issuer, notice.subject)
+    rows = await _kept(core, provider, notice)
     return [row for row in rows if not row.status.live or precedes(await _written_at_seconds(core, row), notice)]
 
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import logging
 import re
 from typing import Any
+from urllib.parse import unquote
 
-#: The loggers of uvicorn, gunicorn, werkzeug and Django's development server.
-LOGGERS = ("uvicorn.access", "gunicorn.access", "werkzeug", "django.server")
+#: The loggers of the usual servers, Django's and Flask's own included.
+LOGGERS = (
+    "uvicorn.access",
+    "gunicorn.access",
+    "hypercorn.access",
+    "werkzeug",
+    "django.server",
+    "django.channels.server",
+)
 
-_QUERY = re.compile(r"(/oauth/[^/?\s\"]+/(?:callback|data-deletion)(?:/resume)?)\?[^\s\"]*")
-_ITS_QUERY = r"\1?-"
-_GUNICORN_QUERY, _GUNICORN_PATH = "q", "U"
+# A path and its query, up to where the request line goes on or the text ends: what is in between may hold anything.
+_TARGET = re.compile(r"([^\s?\"]*/[^\s?\"]*)\?(.*?)(?= HTTP/|$)")
+_CALLBACK = re.compile(r"/oauth/[^/]+/(?:callback|data-deletion)(?:/resume)?/*$")
+_GUNICORN_QUERIES, _GUNICORN_PATH = ("q", "{query_string}e"), "U"
 
 
 class CallbackQueryFilter(logging.Filter):
@@ -38,7 +47,11 @@ def hide_callback_queries() -> None:
 
 def without_query(text: str) -> str:
     """Return `text` with a dash for the query of each callback in it."""
-    return _QUERY.sub(_ITS_QUERY, text)
+    return _TARGET.sub(lambda found: f"{found[1]}?-" if _is_callback(found[1]) else found[0], text)
+
+
+def _is_callback(path: str) -> bool:
+    return bool(_CALLBACK.search(unquote(path)))
 
 
 def _mended(value: Any) -> Any:
@@ -46,8 +59,8 @@ def _mended(value: Any) -> Any:
 
 
 def _mend_atoms(atoms: dict[str, Any]) -> None:
-    """Mend gunicorn's atoms where they are, a mapping of its own; the query is an atom by itself."""
+    """Mend gunicorn's atoms where they are, a mapping of its own; the query is one by itself."""
     for name, value in list(atoms.items()):
         atoms[name] = _mended(value)
-    if _QUERY.search(f"{atoms.get(_GUNICORN_PATH, '')}?"):
-        atoms[_GUNICORN_QUERY] = "-"
+    if _is_callback(str(atoms.get(_GUNICORN_PATH, ""))):
+        atoms.update(dict.fromkeys(_GUNICORN_QUERIES, "-"))

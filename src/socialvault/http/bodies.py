@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from socialvault.model.connection import RevocationOutcome
 from socialvault.model.status import Status
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from socialvault.vault.health import Health
 
 _MOST_SCOPES = 200
+_MOST_SCOPE_CHARACTERS = 4096
 _MOST_IDS = 1000
 
 ScopeText = Annotated[str, StringConstraints(pattern=r"^[\x21\x23-\x5b\x5d-\x7e]+$", max_length=256)]  # RFC 6749, 3.3
@@ -50,6 +51,13 @@ class ReconnectBody(RequestBody):
         default=None, max_length=_MOST_SCOPES, description="Instead of the provider's default ones."
     )
     return_to: PathText | None = Field(default=None, description="An own path, allowed by the vault.")
+
+    @field_validator("scopes")
+    @classmethod
+    def _fit_into_a_url(cls, scopes: list[str] | None) -> list[str] | None:
+        if sum(map(len, scopes or ())) > _MOST_SCOPE_CHARACTERS:
+            raise ValueError(f"at most {_MOST_SCOPE_CHARACTERS} characters in all")
+        return scopes
 
 
 class StartBody(ReconnectBody):

@@ -18,6 +18,7 @@ class Request:
     """One request below the application's prefix. Its repr shows no code, no cookie and no body.
 
     Attributes:
+        path: as the server sees it, with whatever prefix there is.
         params: the values of the route's path.
         query: raw, without the question mark.
         headers: names in lower case; repetitions joined by a comma.
@@ -27,6 +28,7 @@ class Request:
     """
 
     method: str
+    path: str
     params: Mapping[str, str]
     query: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)

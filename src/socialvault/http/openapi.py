@@ -36,14 +36,15 @@ _WHY = {
 }
 
 
-def document(version: str, routes: Iterable[Route]) -> dict[str, Any]:
-    """Return the whole document (OpenAPI 3.1)."""
+def document(version: str, server: str, routes: Iterable[Route]) -> dict[str, Any]:
+    """Return the whole document (OpenAPI 3.1). `server`: the path of the prefix, as browsers see it."""
     described, paths = tuple(routes), dict[str, dict[str, Any]]()
     for route in described:
         paths.setdefault(route.path, {})[route.method.lower()] = operation(route)
     return {
         "openapi": "3.1.0",
         "info": {"title": "socialvault", "version": version},
+        "servers": [{"url": server or "/"}],
         "paths": paths,
         "components": {"schemas": schemas(described)},
     }
@@ -67,8 +68,8 @@ def operation(route: Route) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": f"socialvault_{route.name}",
         "summary": route.summary,
-        "tags": ["health" if route.is_health_check else "oauth"],
-        "parameters": [*_path_parameters(route), *_query_parameters(route)],
+        "tags": ["oauth" if route.path.startswith("/oauth/") else "health"],
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": _answers(route),
     }
     if body := _request_body(route):
@@ -90,6 +91,14 @@ def _query_parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
+def _header_parameters(route: Route) -> list[dict[str, Any]]:
+    if not route.changes:
+        return []
+    text = "Any value: what a program that is no browser sends, to say that no page of another site made it ask."
+    schema = {"type": "string"}
+    return [{"name": "X-Requested-With", "in": "header", "required": False, "description": text, "schema": schema}]
+
+
 def _request_body(route: Route) -> dict[str, Any] | None:
     if route.body:
         schema = _reference(route.body)
@@ -102,17 +111,18 @@ def _request_body(route: Route) -> dict[str, Any] | None:
 
 
 def _answers(route: Route) -> dict[str, Any]:
-    page: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}} if route.shows_page else {}
+    page: dict[str, Any] = {"text/html": {"schema": {"type": "string"}}} if route.browser else {}
     good = {JSON: {"schema": _reference(route.document)}} if route.document else {}
-    answers: dict[str, Any] = {str(route.status): _answer("Done.", {**good, **page} if route.status == 200 else good)}
-    if route.shows_page and route.document and route.method != "GET":
+    answers: dict[str, Any] = {
+        str(route.status): _answer("Done.", {**good, **page} if route.browser == "page" else good)
+    }
+    if route.browser == "redirect":
         answers["303"] = _answer("The browser is sent on.", {})
     if route.happens_once:
-        answers["303"] = _answer("The browser is sent on.", {})
         answers["204"] = _answer("A look ahead; nothing happened.", {})
     problem = {_PROBLEM: {"schema": _reference(ProblemDocument)}, **page}
     for status in _failures(route):
-        answers[str(status)] = _answer(_WHY[status], problem)
+        answers[str(status)] = _refusal(status, problem)
     if route.name == "ready":
         answers["503"] = _answer("Something that the vault needs is not well.", good)
     return answers
@@ -121,7 +131,7 @@ def _answers(route: Route) -> dict[str, Any]:
 def _failures(route: Route) -> list[int]:
     """Return the statuses with which a route may fail."""
     found = {500, 503}
-    if not route.is_health_check:
+    if route.limited or route.needs_owner:
         found |= {429}
     if route.needs_owner:
         found |= {401, 403}
@@ -138,6 +148,11 @@ def _failures(route: Route) -> list[int]:
 
 def _answer(description: str, content: Mapping[str, Any]) -> dict[str, Any]:
     return {"description": description, **({"content": dict(content)} if content else {})}
+
+
+def _refusal(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    header = {"description": "In how many seconds to ask again.", "schema": {"type": "integer"}}
+    return {**_answer(_WHY[status], content), **({"headers": {"Retry-After": header}} if status in (429, 503) else {})}
 
 
 def _reference(model: type[BaseModel]) -> dict[str, str]:

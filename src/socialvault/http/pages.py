@@ -21,6 +21,9 @@ button{font:inherit;padding:.6rem 1.4rem;min-height:2.75rem}
 small{opacity:.75}
 :focus-visible{outline:3px solid Highlight;outline-offset:2px}
 """
+# Beginning again leads to the provider, and a browser holds each redirect on the way against the policy; providers
+# redirect among hosts of their own. In development a provider may be on this machine, without TLS.
+_ANYWHERE = "'self' https: http://127.0.0.1:* http://localhost:*"
 _SUBMIT = "document.forms[0].submit()"
 
 
@@ -51,21 +54,18 @@ def resubmission_page(action: str, fields: Iterable[tuple[str, str]]) -> Respons
     return page("Connecting", body, script=_SUBMIT, form_action="'self'")
 
 
-def error_page(error: HttpError, *, retry: str, provider_origin: str) -> Response:
-    """Tell a person that no account was connected and why, and let them begin again.
+def error_page(error: HttpError, title: str, *, retry: str) -> Response:
+    """Tell a person what failed and why, and let them begin again.
 
     Args:
         retry: the path that begins the flow again, "" where that would not help.
-        provider_origin: where beginning leads.
     """
     again = f'<form method="post" action="{escape(retry)}"><button>Try again</button></form>' if retry else ""
     body = (
         f'<p role="alert">{escape(_sentence(error.detail))}</p>{again}'
         f"<p><small>What to tell support: <code>{escape(error.code)}</code></small></p>"
     )
-    answer = page(
-        "The account was not connected", body, status=error.status, form_action=f"'self' {provider_origin}".strip()
-    )
+    answer = page(title, body, status=error.status, form_action=_ANYWHERE if retry else "'none'")
     return Response(answer.status, answer.body, answer.content_type, (*answer.headers, *error.headers))
 
 

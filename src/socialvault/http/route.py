@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 #: Names of parameters, each with what it says.
 Parameters = tuple[tuple[str, str], ...]
 
+#: The callback's parameters in a query or form (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
+CALLBACK_PARAMETERS: Parameters = (
+    ("state", "The flow's state."),
+    ("code", "The authorization code; either this or an error."),
+    ("error", "The provider's error code."),
+    ("iss", "The provider's issuer."),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
@@ -31,9 +39,10 @@ class Route:
         body: what the request may say. query, form: its parameters where they are no JSON.
         needs_owner: only somebody who is signed in is answered.
         changes: it changes something, so it must come from our own pages or from a program.
-        shows_page: a browser is answered with a page, or sent somewhere with 303.
+        browser: what a browser gets where a program gets the document; where anything, it gets failures as pages.
+        failure_title: of such a page.
         happens_once: it must not happen for a look ahead: HEAD and prefetches get 204.
-        is_health_check: never limited.
+        limited: whether it counts for the limit per address.
         asks_provider: so what the provider answers can fail it.
     """
 
@@ -49,7 +58,8 @@ class Route:
     form: Parameters = ()
     needs_owner: bool = True
     changes: bool = False
-    shows_page: bool = False
+    browser: Literal["", "page", "redirect"] = ""
+    failure_title: str = "The account was not connected"
     happens_once: bool = False
-    is_health_check: bool = False
+    limited: bool = True
     asks_provider: bool = False

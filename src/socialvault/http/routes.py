@@ -7,18 +7,11 @@ from typing import TYPE_CHECKING
 from socialvault.http import bodies
 from socialvault.http.handlers import connections, flows, health, notices
 from socialvault.http.handlers.description import describing
-from socialvault.http.route import Route
+from socialvault.http.route import CALLBACK_PARAMETERS, Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: The callback's parameters in a query or form (RFC 6749, sections 4.1.2 and 4.1.2.1; RFC 9207).
-CALLBACK_PARAMETERS = (
-    ("state", "The flow's state."),
-    ("code", "The authorization code; either this or an error."),
-    ("error", "The provider's error code."),
-    ("iss", "The provider's issuer."),
-)
 SIGNED_REQUEST = (("signed_request", "Signed by the provider with the application's secret."),)
 
 ROUTES: tuple[Route, ...] = (
@@ -31,25 +24,25 @@ ROUTES: tuple[Route, ...] = (
         name="start", summary="Begin to connect an account",
         method="POST", path="/oauth/{platform}/start",
         handler=flows.start, body=bodies.StartBody, document=bodies.StartedDocument,
-        changes=True, shows_page=True, asks_provider=True,
+        changes=True, browser="redirect", asks_provider=True,
     ),
     Route(
         name="callback", summary="Finish to connect an account: where the provider sends the browser",
         method="GET", path="/oauth/{platform}/callback",
         handler=flows.callback, query=CALLBACK_PARAMETERS, document=bodies.CompletedDocument,
-        shows_page=True, happens_once=True, asks_provider=True,
+        browser="redirect", happens_once=True, asks_provider=True,
     ),
     Route(
         name="posted_callback", summary="Take a callback that the provider's page posted, and let it be posted again",
         method="POST", path="/oauth/{platform}/callback",
         handler=flows.posted, form=CALLBACK_PARAMETERS, document=None,
-        shows_page=True, needs_owner=False,
+        browser="page", needs_owner=False,
     ),
     Route(
         name="resumed_callback", summary="Finish to connect an account after a posted callback",
         method="POST", path="/oauth/{platform}/callback/resume",
         handler=flows.resumed, form=CALLBACK_PARAMETERS, document=bodies.CompletedDocument,
-        changes=True, shows_page=True, asks_provider=True,
+        browser="redirect", asks_provider=True,
     ),
     Route(
         name="connections", summary="List the owner's connections",
@@ -77,7 +70,7 @@ ROUTES: tuple[Route, ...] = (
         name="reconnect", summary="Begin to connect the same account again",
         method="POST", path="/oauth/connections/{connection_id}/reconnect",
         handler=flows.reconnect, body=bodies.ReconnectBody, document=bodies.StartedDocument,
-        changes=True, shows_page=True, asks_provider=True,
+        changes=True, browser="redirect", asks_provider=True,
     ),
     Route(
         name="sub_accounts", summary="List what a connection can act for: Pages, organizations, channels",
@@ -95,21 +88,21 @@ ROUTES: tuple[Route, ...] = (
         name="deauthorize", summary="Take note that a person removed the application at the provider",
         method="POST", path="/oauth/{platform}/deauthorize",
         handler=notices.deauthorize, form=SIGNED_REQUEST, document=None, status=204,
-        needs_owner=False,
+        needs_owner=False, limited=False,
     ),
     Route(
         name="data_deletion", summary="Delete what is kept of an account, as the provider asks for its person",
         method="POST", path="/oauth/{platform}/data-deletion",
         handler=notices.data_deletion, form=SIGNED_REQUEST,
         document=bodies.DeletionDocument,
-        needs_owner=False,
+        needs_owner=False, limited=False,
     ),
     Route(
         name="data_deletion_status", summary="Say what became of a data deletion request",
         method="GET", path="/oauth/{platform}/data-deletion",
         handler=notices.data_deletion_status, query=(("code", "The confirmation code."),),
         document=bodies.DeletionStatusDocument,
-        shows_page=True, needs_owner=False,
+        browser="page", failure_title="Nothing was found", needs_owner=False,
     ),
     Route(
         name="description", summary="Describe these routes",
@@ -121,13 +114,13 @@ ROUTES: tuple[Route, ...] = (
         name="live", summary="Whether the process answers",
         method="GET", path="/health",
         handler=health.live, document=bodies.LivenessDocument,
-        needs_owner=False, is_health_check=True,
+        needs_owner=False, limited=False,
     ),
     Route(
         name="ready", summary="Whether the vault can do its work",
         method="GET", path="/health/ready",
         handler=health.ready, document=bodies.ReadinessDocument,
-        needs_owner=False, is_health_check=True,
+        needs_owner=False, limited=False,
     ),
 )  # fmt: skip
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
+from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
+from socialvault.http.addresses import Proxies
 from socialvault.http.limits import RateLimits
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ MOST_BODY_BYTES = 64 * 1024
 
 _CALLBACK = "/oauth/{provider}/callback"
 _TAKEN_SLUGS = frozenset({"connections", "platforms"})
+_UNIX = "unix"
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -31,7 +34,8 @@ class Options(TypedDict, total=False):
         origins: further origins whose pages may call the state-changing routes: ``https://spa.example``. That of the
             vault's ``redirect_uri`` always may.
         allow_ips: networks that may use the owners' routes; everybody where it is left out.
-        trusted_proxies: networks whose ``X-Forwarded-For`` is believed, for `allow_ips` and for limits alone.
+        trusted_proxies: networks whose ``X-Forwarded-For`` is believed, for `allow_ips` and for limits alone;
+            ``"unix"`` for whatever comes through a Unix socket.
         rate_limits: None for none.
     """
 
@@ -54,7 +58,7 @@ class HttpSettings:
     public_url: str
     origins: frozenset[str]
     allow_ips: tuple[Network, ...] | None
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: Proxies
     rate_limits: RateLimits | None
 
     def url(self, path: str) -> str:
@@ -87,7 +91,7 @@ def settings_of(vault: Vault | AsyncVault, options: Options) -> HttpSettings:
         public_url=public_url,
         origins=frozenset({_origin(public_url, "redirect_uri"), *_origins(options.get("origins", ()))}),
         allow_ips=None if allowed is None else _networks(allowed, "allow_ips"),
-        trusted_proxies=_networks(options.get("trusted_proxies", ()), "trusted_proxies"),
+        trusted_proxies=_proxies(options.get("trusted_proxies", ())),
         rate_limits=limits,
     )
 
@@ -104,12 +108,26 @@ def check_callable(value: Any, name: str) -> Callable[..., Any]:
     return function
 
 
+def settled(answer: Any, name: str) -> Any:
+    """Return what a function of the application answered to a blocking caller.
+
+    Raises:
+        ConfigurationError: it must be awaited, and nobody can.
+    """
+    if isawaitable(answer):
+        if iscoroutine(answer):
+            answer.close()
+        raise ConfigurationError(f"{name} returns something to await; make it a coroutine function itself")
+    return answer
+
+
 def _public_url(redirect_uri: str) -> str:
-    if not redirect_uri.endswith(_CALLBACK):
+    base = redirect_uri.removesuffix(_CALLBACK)
+    if base == redirect_uri or "{provider}" in base:
         raise ConfigurationError(
             f"redirect_uri: {redirect_uri!r} must end in {_CALLBACK!r}, the path under which the routes answer"
         )
-    return redirect_uri.removesuffix(_CALLBACK)
+    return base
 
 
 def _origins(values: Iterable[str]) -> list[str]:
@@ -123,7 +141,8 @@ def _origin(url: object, name: str) -> str:
         port = parts.port if parts else None
     except ValueError:
         parts, port = None, None
-    if parts is None or not parts.hostname or "@" in parts.netloc or not _is_safe(parts.scheme, parts.hostname):
+    usable = parts is not None and parts.netloc.isascii() and "@" not in parts.netloc  # browsers send Punycode
+    if parts is None or not usable or not parts.hostname or not _is_safe(parts.scheme, parts.hostname):
         raise ConfigurationError(f"{name}: {url!r} is no https origin")
     if name == "origins" and (parts.path or parts.query or parts.fragment):
         raise ConfigurationError(f"{name}: {url!r} must be an origin alone, such as 'https://app.example'")
@@ -136,14 +155,25 @@ def _is_safe(scheme: str, host: str) -> bool:
     return scheme == "https" or (scheme == "http" and host in _LOOPBACK)
 
 
+def _proxies(values: Iterable[str]) -> Proxies:
+    kept = _several(values, "trusted_proxies")
+    return Proxies(_networks([value for value in kept if value != _UNIX], "trusted_proxies"), unix=_UNIX in kept)
+
+
 def _networks(values: Iterable[str], name: str) -> tuple[Network, ...]:
     found: list[Network] = []
     for value in _several(values, name):
         try:
-            found.append(ipaddress.ip_network(value))
+            found.append(_network(value))
         except ValueError:
             raise ConfigurationError(f"{name}: {value!r} is no address and no network") from None
     return tuple(found)
+
+
+def _network(value: object) -> Network:
+    network = ipaddress.ip_network(str(value) if isinstance(value, str) else "")  # an int would be an address, too
+    mapped = network.network_address.ipv4_mapped if isinstance(network, ipaddress.IPv6Network) else None
+    return network if mapped is None else ipaddress.ip_network(f"{mapped}/{max(0, network.prefixlen - 96)}")
 
 
 def _several(values: object, name: str) -> list[Any]:

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from inspect import iscoroutinefunction
+from inspect import isawaitable, iscoroutinefunction
 from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 from socialvault.api.async_vault import AsyncVault
 from socialvault.exceptions import ConfigurationError
 from socialvault.http import endpoints, openapi
 from socialvault.http.access_log import hide_callback_queries
-from socialvault.http.limits import async_counting
+from socialvault.http.limits import counting
 from socialvault.http.messages import Request, Response, joined
+from socialvault.http.mounting import METHODS
 from socialvault.http.routes import ROUTES, by_path
 from socialvault.http.settings import MOST_BODY_BYTES, check_callable, settings_of
 
 try:
     from fastapi import APIRouter, Depends
+    from fastapi.exceptions import RequestValidationError
     from fastapi.routing import APIRoute
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
     from starlette.requests import Request as NativeRequest
     from starlette.responses import Response as NativeResponse
 except ImportError:
     raise ConfigurationError("FastAPI is missing: pip install 'socialvault[fastapi]'") from None
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 
     from starlette.types import Message
 
@@ -38,7 +41,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[[NativeRequest], Coroutine[Any, Any, NativeResponse]]
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+#: Where a request keeps what was read of it, so that it is read once.
+_READ = "socialvault.request"
 
 
 def oauth_router(
@@ -69,16 +73,18 @@ def oauth_router(
         raise ConfigurationError(f"vault: FastAPI needs an AsyncVault, not {type(vault).__name__}")
     check_callable(owner, "owner")
     settings = settings_of(vault, options)
-    served = endpoints.Endpoints(vault._cases, settings, async_counting(settings.rate_limits), _awaited(on_connected))
+    limits = counting(settings.rate_limits, run_in_threadpool)
+    served = endpoints.Endpoints(vault, settings, limits, _awaited(on_connected))
     who = (owner, check_callable(tenant or _no_tenant, "tenant"))
     hide_callback_queries()
     router, schemas = APIRouter(lifespan=_lifespan(vault)), openapi.schemas(ROUTES)
     for path, by_method in by_path().items():
         for route in by_method.values():
             _mount(router, served, route, who, openapi.inlined(openapi.operation(route), schemas))
-        router.add_route(
-            path, _others(served, by_method), list(set(_METHODS) - set(by_method)), include_in_schema=False
-        )
+        others = [method for method in METHODS if method not in {*by_method, *_looks(by_method)}]
+        router.add_route(path, _other_method(by_method), others, include_in_schema=False)
+        # Starlette would redirect to the path without the slash, under whatever host the request names.
+        router.add_route(f"{path}/", _not_found, list(METHODS), include_in_schema=False)
     return router
 
 
@@ -104,7 +110,8 @@ def _awaited(hook: Callable[[NativeRequest, Completed], Any] | None) -> OnConnec
     async def told(native: Any, done: Completed) -> object:
         if iscoroutinefunction(hook):
             return await hook(native, done)
-        return await run_in_threadpool(hook, native, done)
+        answer = await run_in_threadpool(hook, native, done)
+        return await answer if isawaitable(answer) else answer
 
     return told
 
@@ -116,25 +123,34 @@ def _mount(
     who: tuple[Callable[..., Any], Callable[..., Any]],
     described: dict[str, Any],
 ) -> None:
-    router.add_api_route(
-        route.path,
-        _for_owner(served, route, *who) if route.needs_owner else _for_anybody(served, route),
-        methods=[route.method],
-        operation_id=described.pop("operationId"),
-        summary=route.summary,
-        status_code=route.status,
-        response_class=NativeResponse,
-        response_model=None,
-        openapi_extra=described,
-        route_class_override=_admitting(served, route),
-    )
+    operation_id = described.pop("operationId")
+    endpoint = _for_owner(served, route, *who) if route.needs_owner else _for_anybody(served, route)
+    for method in (route.method, *_looks({route.method})):
+        router.add_api_route(
+            route.path,
+            endpoint,
+            methods=[method],
+            operation_id=operation_id,
+            summary=route.summary,
+            status_code=route.status,
+            response_class=NativeResponse,
+            response_model=None,
+            openapi_extra=described,
+            include_in_schema=method == route.method,
+            route_class_override=_admitting(served, route),
+        )
+
+
+def _looks(methods: Iterable[str]) -> tuple[str, ...]:
+    """HEAD is asked where GET is."""
+    return ("HEAD",) if "GET" in set(methods) else ()
 
 
 def _for_owner(
     served: Endpoints, route: Route, owner_dependency: Callable[..., Any], tenant_dependency: Callable[..., Any]
 ) -> Callable[..., Awaitable[NativeResponse]]:
     async def endpoint(request: NativeRequest, owner: Any, tenant: Any) -> NativeResponse:
-        return _native(await served.answer(route, await _read(request), owner, tenant))
+        return _native(await served.answer(route, _read(request), owner, tenant))
 
     # FastAPI reads annotations at run time, and can't look into the function that these were made in.
     endpoint.__annotations__ = {
@@ -147,7 +163,7 @@ def _for_owner(
 
 def _for_anybody(served: Endpoints, route: Route) -> Callable[..., Awaitable[NativeResponse]]:
     async def endpoint(request: NativeRequest) -> NativeResponse:
-        return _native(await served.answer(route, await _read(request), None, None))
+        return _native(await served.answer(route, _read(request), None, None))
 
     endpoint.__annotations__ = {"request": NativeRequest}
     return endpoint
@@ -165,7 +181,8 @@ def _admitting(served: Endpoints, route: Route) -> type[APIRoute]:
                 if body is None:
                     return _native(endpoints.too_large())
                 native = NativeRequest(native.scope, _replaying(body))
-                refused = await served.admit(route, await _read(native))
+                native.scope[_READ] = read = _request(native, body)
+                refused = await served.admit(route, read)
                 if refused is not None:
                     return _native(refused)
                 try:
@@ -173,6 +190,10 @@ def _admitting(served: Endpoints, route: Route) -> type[APIRoute]:
                 except HTTPException as problem:  # of a dependency: the application answers it, with our headers
                     problem.headers = {**dict(endpoints.SAFE_HEADERS), **(problem.headers or {})}
                     raise
+                except RequestValidationError as problem:  # likewise; the framework's own answer repeats the input
+                    wrong = problem.errors()
+                fields = [{"field": ".".join(map(str, one["loc"])), "message": str(one["msg"])} for one in wrong]
+                return _native(endpoints.refused_fields(fields))
 
             return guarded
 
@@ -180,12 +201,15 @@ def _admitting(served: Endpoints, route: Route) -> type[APIRoute]:
 
 
 async def _body(native: NativeRequest) -> bytes | None:
-    """Return the body, or None where it is too long."""
+    """Return the body, or None where it is too long, or the client is gone before its end."""
     found = bytearray()
-    async for chunk in native.stream():
-        found += chunk
-        if len(found) > MOST_BODY_BYTES:
-            return None
+    try:
+        async for chunk in native.stream():
+            found += chunk
+            if len(found) > MOST_BODY_BYTES:
+                return None
+    except ClientDisconnect:
+        return None
     return bytes(found)
 
 
@@ -198,13 +222,19 @@ def _replaying(body: bytes) -> Callable[[], Awaitable[Message]]:
     return receive
 
 
-async def _read(native: NativeRequest) -> Request:
+def _read(native: NativeRequest) -> Request:
+    read: Request = native.scope[_READ]
+    return read
+
+
+def _request(native: NativeRequest, body: bytes) -> Request:
     return Request(
         method=native.method,
+        path=native.scope["path"],
         params=native.path_params,
         query=native.scope["query_string"].decode("latin-1"),
         headers=joined((name.decode("latin-1"), value.decode("latin-1")) for name, value in native.headers.raw),
-        body=await native.body(),
+        body=body,
         peer=native.client.host if native.client else "",
         native=native,
     )
@@ -219,15 +249,12 @@ def _native(answer: Response) -> NativeResponse:
     return native
 
 
-def _others(served: Endpoints, by_method: Mapping[str, Route]) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
-    """Return what answers the methods of a path that have no route; a look ahead at a callback is one of them."""
-
+def _other_method(by_method: Mapping[str, Route]) -> Callable[[NativeRequest], Awaitable[NativeResponse]]:
     async def answer(native: NativeRequest) -> NativeResponse:
-        looked_at = by_method.get("GET") if native.method == "HEAD" else None
-        if looked_at is not None and looked_at.happens_once:
-            ahead = await served.admit(looked_at, await _read(NativeRequest(native.scope, _replaying(b""))))
-            if ahead is not None:
-                return _native(ahead)
         return _native(endpoints.other_method(native.method, by_method))
 
     return answer
+
+
+async def _not_found(_native_request: NativeRequest) -> NativeResponse:
+    return _native(endpoints.not_found())

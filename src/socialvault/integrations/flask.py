@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Unpack
 from urllib.parse import urlencode
@@ -11,10 +10,11 @@ from socialvault.api.vault import Vault
 from socialvault.exceptions import ConfigurationError
 from socialvault.http import endpoints
 from socialvault.http.access_log import hide_callback_queries
-from socialvault.http.limits import blocking_counting
+from socialvault.http.limits import counting
 from socialvault.http.messages import Request, Response, joined
+from socialvault.http.mounting import METHODS, name_of, no_tenant, route_for, with_parameters
 from socialvault.http.routes import by_path
-from socialvault.http.settings import MOST_BODY_BYTES, check_callable, settings_of
+from socialvault.http.settings import MOST_BODY_BYTES, check_callable, settings_of, settled
 from socialvault.runtimes.threads import run
 
 try:
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from socialvault.http.route import Route
     from socialvault.http.settings import Options
     from socialvault.model.login import Completed
-
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
-_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 def oauth_blueprint(
@@ -65,21 +62,16 @@ def oauth_blueprint(
     """
     if not isinstance(vault, Vault):
         raise ConfigurationError(f"vault: Flask needs a Vault, not {type(vault).__name__}")
-    ask_owner, ask_tenant = _callable(owner, "owner"), _callable(tenant or _no_tenant, "tenant")
+    ask_owner, ask_tenant = _callable(owner, "owner"), _callable(tenant or no_tenant, "tenant")
     settings = settings_of(vault, options)
-    served = endpoints.Endpoints(vault._cases, settings, blocking_counting(settings.rate_limits), _told(on_connected))
+    served = endpoints.Endpoints(vault, settings, counting(settings.rate_limits), _told(on_connected))
     hide_callback_queries()
     blueprint = Blueprint(name, __name__)
     for path, by_method in by_path().items():
-        rule, endpoint = _PARAMETER.sub(r"<\1>", path), "_".join(one.name for one in by_method.values())
-        view = _view(served, by_method, ask_owner, ask_tenant)
-        blueprint.add_url_rule(rule, endpoint, view, methods=_METHODS, provide_automatic_options=False)
+        rule, view = with_parameters(path, r"<\1>"), _view(served, by_method, ask_owner, ask_tenant)
+        blueprint.add_url_rule(rule, name_of(by_method), view, methods=METHODS, provide_automatic_options=False)
     blueprint.record_once(lambda _state: vault.open())
     return blueprint
-
-
-def _no_tenant() -> str:
-    return ""
 
 
 def _callable(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -97,14 +89,14 @@ def _told(hook: Callable[[Completed], Any] | None) -> OnConnected | None:
     if hook is None:
         return None
     _callable(hook, "on_connected")
-    return lambda _request, done: current_app.ensure_sync(hook)(done)
+    return lambda _request, done: settled(current_app.ensure_sync(hook)(done), "on_connected")
 
 
 def _view(
     served: Endpoints, by_method: Mapping[str, Route], ask_owner: Callable[..., Any], ask_tenant: Callable[..., Any]
 ) -> Callable[..., NativeResponse]:
     def view(**params: str) -> NativeResponse:
-        route = by_method.get("GET" if request.method == "HEAD" else request.method)
+        route = route_for(by_method, request.method)
         if route is None:
             return _native(endpoints.other_method(request.method, by_method))
         read = _read(params)
@@ -132,13 +124,16 @@ def _asked(function: Callable[..., Any]) -> Any:
 
 def _read(params: Mapping[str, str]) -> Request | None:
     """Read the request, or None where its body is too long."""
-    request.max_content_length = MOST_BODY_BYTES
+    request.max_content_length = MOST_BODY_BYTES + 1  # werkzeug cuts off a body of chunks there, and does not say so
     try:  # empty where the application has read the form before
         body = request.get_data() or urlencode(list(request.form.items(multi=True))).encode()
     except RequestEntityTooLarge:
         return None
+    if len(body) > MOST_BODY_BYTES:
+        return None
     return Request(
         method=request.method,
+        path=f"{request.root_path}{request.path}",
         params=params,
         query=request.query_string.decode("latin-1"),
         headers=joined(request.headers.items()),

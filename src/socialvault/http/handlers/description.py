@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def describing(routes: Callable[[], Sequence[Route]]) -> Handler:
     """Return the handler that describes `routes`, itself included."""
 
-    async def describe(_call: Call) -> Response:
-        return json_response(OpenApiDocument.model_validate(document(__version__, routes())))
+    async def describe(call: Call) -> Response:
+        return json_response(OpenApiDocument.model_validate(document(__version__, call.settings.path(""), routes())))
 
     return describe

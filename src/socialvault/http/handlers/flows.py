@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qsl, urlencode
 
 from socialvault.exceptions import SocialVaultError
 from socialvault.http.bodies import CompletedDocument, ReconnectBody, StartBody, StartedDocument
@@ -11,6 +11,7 @@ from socialvault.http.messages import Response, json_response, redirect
 from socialvault.http.pages import error_page, resubmission_page
 from socialvault.http.problems import code_of, log_failure
 from socialvault.http.reading import form_fields, read_body
+from socialvault.http.route import CALLBACK_PARAMETERS
 
 if TYPE_CHECKING:
     from socialvault.http.call import Call
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 #: Refusals that beginning again would meet again.
 _OWN_REFUSALS = frozenset({"not_signed_in", "too_many_requests"})
+
+#: What the page behind ``return_to`` is told.
+_TOLD = frozenset({"connection", "connection_error", "missing_scopes"})
+
+#: What a posted callback may hold that matters.
+_POSTED = frozenset(name for name, _ in CALLBACK_PARAMETERS)
 
 
 async def start(call: Call) -> Response:
@@ -102,8 +109,11 @@ def _told(done: Completed) -> dict[str, str]:
     return {"connection": done.connection.id, **missing}
 
 
-def _extended(path: str, query: dict[str, str]) -> str:
-    return f"{path}{'&' if '?' in path else '?'}{urlencode(query)}"
+def _extended(return_to: str, told: dict[str, str]) -> str:
+    """Return a path with what it is told; what was given to `begin` can't say it first."""
+    path, _, query = return_to.partition("?")
+    kept = [(name, value) for name, value in parse_qsl(query, keep_blank_values=True) if name not in _TOLD]
+    return f"{path}?{urlencode([*kept, *told.items()])}"
 
 
 async def posted(call: Call) -> Response:
@@ -112,14 +122,13 @@ async def posted(call: Call) -> Response:
     Our own page posts it again, and then they come along (OAuth 2.0 Form Post Response Mode).
     """
     path = call.settings.path(f"/oauth/{call.platform.slug}/callback/resume")
-    return resubmission_page(path, form_fields(call.request))
+    known = [(name, value) for name, value in form_fields(call.request) if name in _POSTED]
+    return resubmission_page(path, known)
 
 
-def failure_page(call: Call, error: HttpError) -> Response:
-    """Tell a person that a flow failed, and let them begin again where the vault refused and that may help."""
-    provider = call.cases.core.providers.by_slug.get(call.request.params.get("platform", ""))
-    if provider is None or error.action not in ("reauthorize", "retry") or error.code in _OWN_REFUSALS:
-        return error_page(error, retry="", provider_origin="")
-    leads_to = urlsplit(provider.static_server.authorize_url or provider.issuer)
-    retry = call.settings.path(f"/oauth/{provider.slug}/start")
-    return error_page(error, retry=retry, provider_origin=f"{leads_to.scheme}://{leads_to.netloc}")
+def failure_page(call: Call, error: HttpError, title: str) -> Response:
+    """Tell a person what failed, and let them begin again where the vault refused and that may help."""
+    slug = call.request.params.get("platform", "")
+    helps = error.action in ("reauthorize", "retry") and error.code not in _OWN_REFUSALS
+    known = slug in call.cases.core.providers.by_slug
+    return error_page(error, title, retry=call.settings.path(f"/oauth/{slug}/start") if helps and known else "")

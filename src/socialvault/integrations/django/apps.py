@@ -15,8 +15,10 @@ from socialvault.api.vault import Vault
 from socialvault.exceptions import ConfigurationError
 from socialvault.http.access_log import hide_callback_queries
 from socialvault.http.endpoints import Endpoints
-from socialvault.http.limits import async_counting, blocking_counting
+from socialvault.http.limits import counting, in_place
+from socialvault.http.mounting import no_tenant
 from socialvault.http.settings import Options, check_callable, settings_of
+from socialvault.integrations.django.colours import apart, asynchronous, blocking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,13 +56,13 @@ class SocialVaultConfig(AppConfig):
             raise ConfigurationError("settings.SOCIALVAULT must be a dict with at least vault and owner")
         self.vault = _vault(given)
         self.owner = check_callable(_found(given, "owner"), "SOCIALVAULT: owner")
-        self.tenant = check_callable(_found(given, "tenant", _no_tenant), "SOCIALVAULT: tenant")
+        self.tenant = check_callable(_found(given, "tenant", no_tenant), "SOCIALVAULT: tenant")
         hook = _found(given, "on_connected", None)
         on_connected = None if hook is None else check_callable(hook, "SOCIALVAULT: on_connected")
         options = cast("Options", {name: value for name, value in given.items() if name not in _NAMES})
         chosen = settings_of(self.vault, options)
-        counting = blocking_counting if isinstance(self.vault, Vault) else async_counting
-        self.endpoints = Endpoints(self.vault._cases, chosen, counting(chosen.rate_limits), self._told(on_connected))
+        limits = counting(chosen.rate_limits, in_place if isinstance(self.vault, Vault) else apart)
+        self.endpoints = Endpoints(self.vault, chosen, limits, self._told(on_connected))
         hide_callback_queries()
         self._open()
 
@@ -73,8 +75,6 @@ class SocialVaultConfig(AppConfig):
             apart.submit(asyncio.run, self.vault.open()).result()
 
     def _told(self, hook: Callable[..., Any] | None) -> OnConnected | None:
-        from socialvault.integrations.django.colours import asynchronous, blocking
-
         if hook is None:
             return None
         return blocking(hook) if isinstance(self.vault, Vault) else asynchronous(hook)
@@ -102,7 +102,3 @@ def _found(given: dict[str, Any], name: str, default: Any = _REQUIRED) -> Any:
     except ImportError as problem:
         reason = str(problem)
     raise ConfigurationError(f"SOCIALVAULT: {name} is {value!r}, which can't be imported: {reason}")
-
-
-def _no_tenant(_request: object) -> str:
-    return ""

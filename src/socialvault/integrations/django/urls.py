@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
 from django.urls import path
 
+from socialvault.http.mounting import name_of, with_parameters
 from socialvault.http.routes import by_path
 from socialvault.integrations.django.views import view_of
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from socialvault.integrations.django.apps import SocialVaultConfig
 
-_PARAMETER = re.compile(r"\{(\w+)\}")
-
 app_name = "socialvault"
 
 
@@ -25,9 +23,8 @@ def _patterns() -> list[URLPattern]:
     config = cast("SocialVaultConfig", apps.get_app_config("socialvault"))
     found = []
     for route_path, by_method in by_path().items():
-        name = "_".join(one.name for one in by_method.values())
-        pattern = _PARAMETER.sub(r"<str:\1>", route_path.removeprefix("/"))
-        found.append(path(pattern, view_of(config, by_method), name=name))
+        pattern = with_parameters(route_path.removeprefix("/"), r"<str:\1>")
+        found.append(path(pattern, view_of(config, by_method), name=name_of(by_method)))
     return found
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.http import HttpRequest, HttpResponse, RawPostDataException
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
+from django.http import HttpRequest, HttpResponse, RawPostDataException, UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
 from socialvault.api.vault import Vault
 from socialvault.http import endpoints
 from socialvault.http.messages import Request, Response, joined
+from socialvault.http.mounting import route_for
 from socialvault.http.settings import MOST_BODY_BYTES
 from socialvault.integrations.django.colours import asynchronous, blocking
 from socialvault.runtimes.threads import run
@@ -31,13 +33,16 @@ def _blocking_view(config: SocialVaultConfig, by_method: Mapping[str, Route]) ->
     served, ask_owner, ask_tenant = config.endpoints, blocking(config.owner), blocking(config.tenant)
 
     def view(native: HttpRequest, **params: str) -> HttpResponse:
-        route, read = _routed(native, by_method), _read(native, params)
+        route, read = route_for(by_method, native.method), _read(native, params)
         if route is None or read is None:
             return _refused(native, by_method, route)
         refused = run(served.admit(route, read))
         if refused is not None:
             return _native(refused)
-        owner, tenant = (ask_owner(native), ask_tenant(native)) if route.needs_owner else (None, None)
+        try:
+            owner, tenant = (ask_owner(native), ask_tenant(native)) if route.needs_owner else (None, None)
+        except PermissionDenied:
+            return _native(endpoints.forbidden())
         return _native(run(served.answer(route, read, owner, tenant)))
 
     return view
@@ -47,20 +52,19 @@ def _async_view(config: SocialVaultConfig, by_method: Mapping[str, Route]) -> Ca
     served, ask_owner, ask_tenant = config.endpoints, asynchronous(config.owner), asynchronous(config.tenant)
 
     async def view(native: HttpRequest, **params: str) -> HttpResponse:
-        route, read = _routed(native, by_method), _read(native, params)
+        route, read = route_for(by_method, native.method), _read(native, params)
         if route is None or read is None:
             return _refused(native, by_method, route)
         refused = await served.admit(route, read)
         if refused is not None:
             return _native(refused)
-        owner, tenant = (await ask_owner(native), await ask_tenant(native)) if route.needs_owner else (None, None)
+        try:
+            owner, tenant = (await ask_owner(native), await ask_tenant(native)) if route.needs_owner else (None, None)
+        except PermissionDenied:
+            return _native(endpoints.forbidden())
         return _native(await served.answer(route, read, owner, tenant))
 
     return view
-
-
-def _routed(native: HttpRequest, by_method: Mapping[str, Route]) -> Route | None:
-    return by_method.get("GET" if native.method == "HEAD" else native.method or "")
 
 
 def _refused(native: HttpRequest, by_method: Mapping[str, Route], route: Route | None) -> HttpResponse:
@@ -68,7 +72,7 @@ def _refused(native: HttpRequest, by_method: Mapping[str, Route], route: Route |
 
 
 def _read(native: HttpRequest, params: Mapping[str, str]) -> Request | None:
-    """Read the request, or None where its body is too long."""
+    """Read the request, or None where its body is too long, or the client is gone before its end."""
     said = str(native.META.get("CONTENT_LENGTH", ""))
     if said.isdecimal() and int(said) > MOST_BODY_BYTES:
         return None
@@ -76,10 +80,13 @@ def _read(native: HttpRequest, params: Mapping[str, str]) -> Request | None:
         body = native.body
     except RawPostDataException:  # a multipart form that the application has read before: none of these routes takes it
         body = b""
+    except (RequestDataTooBig, UnreadablePostError):
+        return None
     if len(body) > MOST_BODY_BYTES:
         return None
     return Request(
         method=native.method or "",
+        path=native.path,
         params=params,
         query=native.META.get("QUERY_STRING", ""),
         headers=joined(native.headers.items()),

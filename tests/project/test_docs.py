@@ -52,6 +52,13 @@ def test_a_drawing_is_plain_svg_that_takes_the_colour_of_the_text_around_it(draw
     assert tags <= {"svg", "title", "desc", "rect", "path", "text"}
 
 
+@pytest.mark.parametrize("name", ["fastapi_minimal.py", "flask_minimal.py"])
+def test_readme_shows_a_whole_application_of_at_most_15_lines_as_it_is(name: str) -> None:
+    code = (ROOT / "examples" / name).read_text("utf-8")
+    assert f"```python\n{code}```" in README
+    assert len([line for line in code.splitlines() if line.strip()]) <= 15
+
+
 def test_extras_are_the_ones_promised_and_all_is_all_of_them() -> None:
     planned = {
         "sqlalchemy",

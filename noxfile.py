@@ -11,7 +11,7 @@ import nox
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "typing", "docs", "demo", "wheel", "interop", "tests"]
+nox.options.sessions = ["lint", "typing", "docs", "demo", "wheel", "interop", "web", "tests"]
 
 ROOT = Path(__file__).parent
 INTEROP = ROOT / "tests" / "interop"
@@ -62,11 +62,11 @@ def write_snippets(folder: Path) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests but those against foreign implementations, with branch coverage."""
+    """All tests but those against foreign implementations and real servers, with branch coverage."""
     session.install("-e", f".[{EXTRAS}]", *group("test"))
     session.run("coverage", "erase")
     # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", "--ignore=tests/web", *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -77,6 +77,14 @@ def interop(session: nox.Session) -> None:
     session.install("-e", ".[demo,cli]", *group("test"))
     session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
     session.run("pytest", "tests/interop", *session.posargs)
+
+
+@nox.session
+def web(session: nox.Session) -> None:
+    """The routes end to end: each framework under a real server; needs Node, nginx, OpenSSL and Chromium."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
+    session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
+    session.run("pytest", "tests/web", *session.posargs)
 
 
 @nox.session(reuse_venv=False)

@@ -394,6 +394,13 @@ async def test_a_posted_callback_is_a_form_and_nothing_else(desk):
     assert (broken.status, broken.code) == (400, "invalid_request")
 
 
+async def test_only_what_a_callback_needs_is_posted_again(desk):
+    form = [("state", "s"), ("code", "c"), ("iss", "i"), ("error", "e"), ("submit", "canary"), ("id_token", "canary")]
+    page = await desk.ask("POST", "/oauth/x/callback", owner=None, form=form, browser=True)
+    assert re.findall(r'name="(\w+)" value="(\w+)"', page.text) == form[:4]
+    assert "canary" not in page.text
+
+
 async def test_a_callback_posted_to_a_platform_that_there_is_not_is_refused(desk):
     answer = await desk.ask("POST", "/oauth/myspace/callback", owner=None, form={"state": "s", "code": "c"})
     assert (answer.status, answer.code) == (404, "unknown_platform")

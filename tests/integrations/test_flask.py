@@ -141,6 +141,13 @@ async def test_the_applications_own_bound_for_other_routes_stays(host):
     assert client.post("/own", data=b"x" * 11).status_code == 413
 
 
+async def test_no_redirect_repeats_the_query_of_a_callback(host):
+    await host.mount()
+    for path in ("/oauth/x//callback", "//oauth/x/callback", "/oauth/x/callback/"):
+        answer = host.app.test_client().get(f"{PREFIX}{path}?code=canary&state=s")
+        assert (answer.status_code, answer.headers.get("Location")) == (404, None)
+
+
 # --- start and end --------------------------------------------------------------------------------
 
 

@@ -1,11 +1,10 @@
 // A certified authorization server for the interoperability tests: oidc-provider, with consent given at once.
-// Usage: node server.mjs PORT ROTATION(on|off). Prints "listening" when it is up.
+// Usage: node server.mjs PORT ROTATION(on|off) [CALLBACK,…]. Prints "listening" when it is up.
 import { createServer } from "node:http";
 import Provider from "oidc-provider";
 
-const [port, rotation] = process.argv.slice(2);
+const [port, rotation, callbacks = "http://127.0.0.1:9/oauth/oidc/callback"] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
-const callback = "http://127.0.0.1:9/oauth/oidc/callback";
 const secret = "a:b%/+ ~secret-of-the-interop-client";
 
 const client = (id, method) => ({
@@ -13,7 +12,7 @@ const client = (id, method) => ({
   ...(method === "none" ? {} : { client_secret: secret }),
   token_endpoint_auth_method: method,
   grant_types: ["authorization_code", "refresh_token"],
-  redirect_uris: [callback],
+  redirect_uris: callbacks.split(","),
 });
 
 const provider = new Provider(issuer, {

@@ -69,7 +69,10 @@ def oauth_blueprint(
     blueprint = Blueprint(name, __name__)
     for path, by_method in by_path().items():
         rule, view = with_parameters(path, r"<\1>"), _view(served, by_method, ask_owner, ask_tenant)
-        blueprint.add_url_rule(rule, name_of(by_method), view, methods=METHODS, provide_automatic_options=False)
+        # No merging of slashes: it would redirect, and repeat a callback's query on the way.
+        blueprint.add_url_rule(
+            rule, name_of(by_method), view, methods=METHODS, provide_automatic_options=False, merge_slashes=False
+        )
     blueprint.record_once(lambda _state: vault.open())
     return blueprint
 

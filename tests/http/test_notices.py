@@ -140,21 +140,21 @@ async def test_what_was_signed_for_another_application_changes_nothing(post, wor
 
 
 @both_paths
-@pytest.mark.parametrize("age", [timedelta(days=2), timedelta(days=1, minutes=1), timedelta(minutes=-6)], ids=str)
-async def test_what_was_signed_long_ago_or_in_the_future_changes_nothing(post, signed, world, path, age):
+async def test_what_was_signed_long_ago_or_in_the_future_changes_nothing(post, signed, world, path):
     world.sandbox.clock.freeze()
     await world.connect("facebook")
     world.sandbox.clock.advance(timedelta(days=3))
-    answer = await post(path, signed(issued_at=world.sandbox.clock.now() - age))
-    assert (answer.status, answer.code) == (400, "invalid_request")
+    for age in (timedelta(days=2), timedelta(days=1, minutes=1), timedelta(minutes=-6)):
+        answer = await post(path, signed(issued_at=world.sandbox.clock.now() - age))
+        assert (answer.status, answer.code) == (400, "invalid_request"), age
     assert await facts(world) == [(Status.ACTIVE, "")]
 
 
 @both_paths
-@pytest.mark.parametrize("form", [{}, {"signed_request": ""}, {"other": "x"}, [("signed_request", "a")] * 2], ids=str)
-async def test_a_notice_without_its_one_field_is_refused(post, path, form):
-    answer = await post(path, form)
-    assert (answer.status, answer.json["detail"]) == (400, "signed_request must be given once")
+async def test_a_notice_without_its_one_field_is_refused(post, path):
+    for form in ({}, {"signed_request": ""}, {"other": "x"}, [("signed_request", "a")] * 2):
+        answer = await post(path, form)
+        assert (answer.status, answer.json["detail"]) == (400, "signed_request must be given once")
 
 
 @both_paths

@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Body, Depends, FastAPI, Form, Header, HTTPException, Request
+from fastapi import Body, Depends, FastAPI, Form, Header, HTTPException, Request, Response
 from fastapi.openapi.models import OpenAPI
 from support.world import OWNER
 
@@ -164,6 +164,19 @@ async def test_a_body_in_chunks_is_read_whole(host):
     headers = {"content-type": "application/json", "x-owner": OWNER, "x-tenant": "acme", "x-requested-with": "x"}
     answer = await host.send("POST", f"{PREFIX}/oauth/x/start", headers, chunks())
     assert [one["field"] for one in answer.json["errors"]] == ["return_to"]
+
+
+async def test_what_a_dependency_sets_goes_along_with_the_answer(host):
+    def owner(response: Response) -> str:
+        response.set_cookie("session", "renewed")
+        response.headers["X-Own"] = "1"
+        return OWNER
+
+    await host.mount(owner=owner)
+    answer = await host.ask("GET", "/oauth/connections")
+    assert (answer.status, answer.header("x-own")) == (200, "1")
+    assert answer.header("set-cookie").startswith("session=renewed;")
+    assert {name: answer.header(name) for name in SAFE} == SAFE
 
 
 async def test_what_a_dependency_found_wrong_is_a_problem_that_repeats_nothing(host):

@@ -149,12 +149,15 @@ def _looks(methods: Iterable[str]) -> tuple[str, ...]:
 def _for_owner(
     served: Endpoints, route: Route, owner_dependency: Callable[..., Any], tenant_dependency: Callable[..., Any]
 ) -> Callable[..., Awaitable[NativeResponse]]:
-    async def endpoint(request: NativeRequest, owner: Any, tenant: Any) -> NativeResponse:
-        return _native(await served.answer(route, _read(request), owner, tenant))
+    async def endpoint(request: NativeRequest, response: NativeResponse, owner: Any, tenant: Any) -> NativeResponse:
+        native = _native(await served.answer(route, _read(request), owner, tenant))
+        native.raw_headers.extend(response.raw_headers)  # what dependencies set: a session's cookie
+        return native
 
     # FastAPI reads annotations at run time, and can't look into the function that these were made in.
     endpoint.__annotations__ = {
         "request": NativeRequest,
+        "response": NativeResponse,
         "owner": Annotated[Any, Depends(owner_dependency)],
         "tenant": Annotated[Any, Depends(tenant_dependency)],
     }

@@ -120,7 +120,8 @@ def _asked(function: Callable[..., Any]) -> Any:
         return current_app.ensure_sync(function)()
     except HTTPException as problem:
         response = problem.get_response()
-        response.headers.extend(endpoints.SAFE_HEADERS)
+        for name, value in endpoints.SAFE_HEADERS:
+            response.headers[name] = value
         problem.response = response
         raise
 

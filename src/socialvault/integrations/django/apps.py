@@ -33,8 +33,9 @@ class SocialVaultConfig(AppConfig):
 
     ``settings.SOCIALVAULT`` has ``vault`` (a ``Vault`` or an ``AsyncVault``), ``owner`` (called with the request; the
     id of who is signed in, or None), and may have ``tenant`` (likewise), ``on_connected`` (called with the request and
-    the outcome) and the `Options`. Each may be the object itself or its dotted path; each function may be a coroutine
-    function.
+    the outcome) and the `Options`. Each of these four may be the object itself or its dotted path; each function may be
+    a coroutine function. Under WSGI give it a ``Vault``: every request of an asynchronous view has an event loop of its
+    own there, and an ``AsyncVault`` keeps connections for each.
 
     Raises:
         ConfigurationError: a setting is missing or can't be used; the message names it.

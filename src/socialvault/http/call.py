@@ -64,5 +64,5 @@ class Call:
             told = self.on_connected(self.request.native, done)
             if isawaitable(told):
                 await told
-        except Exception:
-            _logger.exception("on_connected failed")
+        except Exception as problem:
+            _logger.error("on_connected failed", exc_info=problem)

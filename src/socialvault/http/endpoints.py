@@ -78,8 +78,8 @@ class Endpoints:
             return await work
         except (HttpError, SocialVaultError) as problem:
             failure = problem
-        except Exception:
-            _logger.exception("%s %s failed", route.method, route.path)
+        except Exception as problem:
+            _logger.error("%s %s failed", route.method, route.path, exc_info=problem)
             failure = HttpError(500, "internal_error", "something went wrong here")
         error = failure if isinstance(failure, HttpError) else http_error(failure)
         if isinstance(failure, SocialVaultError):

@@ -16,6 +16,7 @@ SCRIPT = """
     from socialvault import LocalKeyring, Vault
     from socialvault.sandbox import Sandbox
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
     with Sandbox() as sandbox:
         vault = Vault(
             providers=[sandbox.provider("x")], store=f"sqlite:///{sys.argv[1]}/v.db",

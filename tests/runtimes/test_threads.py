@@ -432,3 +432,28 @@ def test_a_system_that_cannot_fork_is_served_as_well(monkeypatch: pytest.MonkeyP
     work = Work()
     work.go.set()
     assert run(ThreadRuntime().single_flight("k", work)) == "done"
+
+
+@pytest.mark.parametrize("moment", ["before it runs", "while it runs"])
+def test_an_interrupt_while_a_flight_is_started_leaves_one_flight_or_none(monkeypatch, moment):
+    """The caller is told, and whoever asks next neither waits for ever nor begins a second flight beside the first."""
+    runtime, calls, start = ThreadRuntime(), [], threading.Thread.start
+
+    async def work() -> str:
+        calls.append("work")
+        threading.Event().wait(0.2)  # blocking, as what a `Vault` does is
+        return "done"
+
+    def interrupted(thread: threading.Thread) -> None:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        if moment == "while it runs":
+            start(thread)
+            while not calls:
+                time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(runtime.single_flight("key", work))
+    assert run(runtime.single_flight("key", work)) == "done"
+    assert calls == ["work"]

@@ -41,12 +41,17 @@ class _Work(Generic[T]):
     A ``concurrent.futures.Future`` would do, and load ``logging`` with it: a tenth of the time to the first token.
     """
 
-    __slots__ = ("_done", "_problem", "_result")
+    __slots__ = ("_claimed", "_done", "_problem", "_result")
 
     def __init__(self) -> None:
+        self._claimed = threading.Lock()
         self._done = threading.Event()
         self._result: list[T] = []
         self._problem: BaseException | None = None
+
+    def claim(self) -> bool:
+        """Decide once: the thread does the work, or who could not start it has given it up."""
+        return self._claimed.acquire(blocking=False)
 
     def succeed(self, result: T) -> None:
         self._result.append(result)
@@ -97,7 +102,7 @@ class ThreadRuntime:
         with self._lock:
             flight: _Work[T] | None = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = self._start(factory, key)
+                flight = self._start(factory, key)
         return flight.outcome()
 
     async def guarded(
@@ -112,16 +117,24 @@ class ThreadRuntime:
         return work.outcome()
 
     def _start(self, factory: Factory[T], key: Hashable) -> _Work[T]:
+        """Start work on a thread of its own. It is known before it runs: an interrupt may come in between."""
         work: _Work[T] = _Work()
-        self._working.add(work)
         try:
+            self._working.add(work)
+            if key is not None:
+                self._flights[key] = work
             threading.Thread(target=self._run, args=(factory, work, key), name="socialvault").start()
-        except RuntimeError:  # the process is out of threads
-            self._working.discard(work)
+        except BaseException:  # the process is out of threads, or the caller is interrupted
+            if work.claim():
+                self._working.discard(work)
+                if self._flights.get(key) is work:
+                    del self._flights[key]
             raise
         return work
 
     def _run(self, factory: Factory[T], work: _Work[T], key: Hashable) -> None:
+        if not work.claim():
+            return
         try:
             result = run(factory())
         except BaseException as problem:

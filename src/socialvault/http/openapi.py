@@ -56,7 +56,7 @@ def schemas(routes: Sequence[Route]) -> dict[str, Any]:
     outward = {route.document for route in routes if route.document} | {ProblemDocument}
     modes = [*((one, "validation") for one in inward), *((one, "serialization") for one in outward)]
     _, definitions = models_json_schema(
-        sorted(modes, key=lambda one: one[0].__name__),  # type: ignore[arg-type]
+        sorted(modes, key=lambda one: one[0].__name__),  # type: ignore[arg-type]  # the modes are literals above
         ref_template=_REF,
     )
     found: dict[str, Any] = definitions["$defs"]

@@ -21,6 +21,8 @@ from socialvault.providers import Provider
 from socialvault.runtimes.asyncio import AsyncioRuntime
 from socialvault.runtimes.threads import ThreadRuntime
 from socialvault.sandbox import Sandbox
+from socialvault.stores.sqlite import SQLiteStore
+from socialvault.vault.lease import Leases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,17 @@ def play(stage: Stage, *ids: str):
 
 async def not_shared(_self, _key, factory):
     return await factory()
+
+
+async def not_held(_self, _connection_id, work):
+    return (await work(),)
+
+
+def let_everybody_renew(monkeypatch, runtime):
+    """Take away all three: what callers share in a process, the lease, and the intent."""
+    monkeypatch.setattr(runtime, "single_flight", not_shared)
+    monkeypatch.setattr(Leases, "hold", not_held)
+    monkeypatch.setattr(SQLiteStore, "open_intent", lambda _self, _intent: True)
 
 
 # --- kept ----------------------------------------------------------------------------------------
@@ -136,7 +149,7 @@ def test_a_write_under_a_wrong_key_is_noticed(stage, monkeypatch):
 @pytest.mark.parametrize(("runtime", "step"), [(ThreadRuntime, "threads"), (AsyncioRuntime, "tasks")])
 def test_a_renewal_that_is_not_shared_is_noticed(stage, monkeypatch, runtime, step):
     play(stage, "connect")
-    monkeypatch.setattr(runtime, "single_flight", not_shared)
+    let_everybody_renew(monkeypatch, runtime)
     finding = play(stage, step)
     assert not finding.held
     assert "x 1," not in finding.log
@@ -226,7 +239,7 @@ def test_the_command_prints_promises_and_a_stored_row(invoke):
 
 
 def test_the_command_fails_when_a_promise_is_broken(invoke, monkeypatch):
-    monkeypatch.setattr(ThreadRuntime, "single_flight", not_shared)
+    let_everybody_renew(monkeypatch, ThreadRuntime)
     ended = invoke("demo", "--callers", 4, "--json")
     assert ended.exit_code == 1
     document = json.loads(ended.stdout)

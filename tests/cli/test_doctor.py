@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from socialvault import LocalKeyring, Vault
+from socialvault import AsyncVault, LocalKeyring, Vault
 from socialvault.cli.doctor.clock import Reading, judge_clocks, read_clocks
 from socialvault.cli.doctor.sqlite import Facts, judge_sqlite, sqlite_facts
 from socialvault.exceptions import StoreUnavailableError
@@ -35,7 +35,7 @@ def test_a_healthy_store_is_well(invoke_service, service):
     code, findings = examine(invoke_service, "--store", service.url)
     assert code == 0
     well = dict.fromkeys(("keys", "store", "canary", "files", "journal", "clock"), "ok")
-    assert levels(findings) == {**well, "escrow": "warn"}
+    assert levels(findings) == well
     assert LocalKeyring([service.key]).primary_id[:12] in findings["keys"]["found"]
     assert findings["store"]["found"] == "1 active"
     assert "vault.db 0600" in findings["files"]["found"]
@@ -49,6 +49,20 @@ def test_a_healthy_application_is_told_what_to_register(invoke_service, service,
     assert findings["redirect URI at x"]["found"].startswith("https://app.example/x/callback,")
     assert findings["redirect URI at facebook"]["action"] == "fix_configuration"
     assert levels(findings)["canary"] == "ok"
+    assert (levels(findings)["escrow"], findings["escrow"]["action"]) == ("warn", "fix_configuration")
+
+
+@pytest.mark.parametrize("vault", ["service:make_vault", "service:make_async_vault"])
+def test_an_escrow_is_tried_out(invoke_service, service, monkeypatch, vault):
+    service.connect()
+    make, folder = vault.partition(":")[2], service.folder / "escrow"
+    kind = AsyncVault if "async" in make else Vault
+    monkeypatch.setattr(sys.modules["service"], make, lambda: kind(**service.options(escrow=folder)))
+    code, findings = examine(invoke_service, "--vault", vault)
+    assert (code, levels(findings)["escrow"]) == (0, "ok")
+    folder.chmod(0o755)
+    code, findings = examine(invoke_service, "--vault", vault)
+    assert (code, levels(findings)["escrow"]) == (1, "wrong")
 
 
 def test_the_table_says_who_must_act_on_every_line(invoke_service, service):
@@ -58,7 +72,6 @@ def test_the_table_says_who_must_act_on_every_line(invoke_service, service):
     lines = [line.split() for line in ended.stdout.splitlines()[3:] if line.strip()]
     assert {line[1]: line[-1] for line in lines} == {
         "keys": "none", "store": "none", "canary": "none", "files": "none", "journal": "none", "clock": "none",
-        "escrow": "report",
     }  # fmt: skip
 
 
@@ -82,7 +95,7 @@ def test_missing_keys_are_wrong(invoke, monkeypatch):
     monkeypatch.delenv("SOCIALVAULT_KEYS", raising=False)
     code, findings = examine(invoke)
     assert code == 1
-    assert levels(findings) == {"keys": "wrong", "escrow": "warn"}
+    assert levels(findings) == {"keys": "wrong"}
     assert findings["keys"]["action"] == "fix_configuration"
 
 
@@ -157,7 +170,7 @@ def test_a_clock_behind_the_newest_write_is_doubtful(invoke_service, service):
     assert code == 0
     ended = invoke_service("doctor", "--store", service.url)
     assert "behind the newest write in the store" in ended.stdout
-    assert levels(findings)["escrow"] == "warn"
+    assert "wrong" not in levels(findings).values()
 
 
 def test_an_application_whose_clock_is_its_own_is_doubtful(invoke_service, service):
@@ -171,7 +184,7 @@ def test_an_application_whose_clock_is_its_own_is_doubtful(invoke_service, servi
 def test_an_application_that_does_not_load_is_wrong(invoke):
     code, findings = examine(invoke, "--vault", "no_such_module_here:vault")
     assert code == 1
-    assert levels(findings) == {"vault": "wrong", "escrow": "warn"}
+    assert levels(findings) == {"vault": "wrong"}
 
 
 def test_an_application_without_providers_is_wrong(invoke_service, service, monkeypatch):

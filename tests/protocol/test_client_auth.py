@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.secret import Secret
-from socialvault.protocol.client_auth import ClientCredentials, Form, authenticated_post
+from socialvault.protocol.client_auth import ClientCredentials, Form, authenticated_post, with_credentials
+from socialvault.protocol.messages import HttpRequest
 
 URL = "https://as.example/token"
 FORM = {"grant_type": "authorization_code", "code": "c0de"}
@@ -79,3 +80,44 @@ def test_the_callers_form_is_left_alone():
 def test_a_forms_repr_shows_names_only():
     assert repr(Form(code="c0de", code_verifier="v3rifier")) == "Form(code, code_verifier)"
     assert "s3cret" not in repr(ClientCredentials("id", Secret("s3cret"), "client_secret_basic"))
+
+
+# --- another secret for the same request -----------------------------------------------------------
+
+NEW, OLD = Secret("new&client_secret=x"), Secret("old secret")
+PRESENTED = {"refresh_token": "rt&client_secret=y", "state": "client_secret=z", "my_client_secret": "kept", "empty": ""}
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+@pytest.mark.parametrize("untrusted", [True, False])
+def test_a_request_gets_another_secret_and_stays_the_same_otherwise(method, untrusted):
+    first = authenticated_post(URL, PRESENTED, ClientCredentials("id", NEW, method), untrusted_host=untrusted)
+    old = ClientCredentials("id", OLD, method)
+    again = with_credentials(first, old)
+    assert again == authenticated_post(URL, PRESENTED, old, untrusted_host=untrusted)
+    assert again != first
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
+def test_what_would_be_sent_the_same_is_the_same_request(method):
+    first = authenticated_post(URL, PRESENTED, ClientCredentials("id", NEW, method))
+    assert with_credentials(first, ClientCredentials("id", Secret(NEW.reveal()), method)) is first
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post", "none"])
+@pytest.mark.parametrize(
+    "request_without",
+    [
+        HttpRequest("GET", URL + "?client_secret=x", headers=(("Authorization", "Bearer at"),)),
+        HttpRequest("POST", URL, body=b'{"client_secret": "x"}'),
+        HttpRequest("POST", URL, headers=(("X-Note", "Basic x"),), body=b"my_client_secret=x&client_id=id"),
+    ],
+    ids=["bearer", "json", "other_fields"],
+)
+def test_a_request_that_shows_no_client_secret_stays_as_it_is(method, request_without):
+    assert with_credentials(request_without, ClientCredentials("id", OLD, method)) is request_without
+
+
+def test_a_public_client_has_no_secret_to_show():
+    first = authenticated_post(URL, PRESENTED, ClientCredentials("id", NEW, "client_secret_basic"))
+    assert with_credentials(first, ClientCredentials("id", None, "none")) is first

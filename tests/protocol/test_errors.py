@@ -7,12 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from socialvault.exceptions import (
+    AccountMismatchError,
     ClientRejectedError,
+    ConfigurationError,
+    IssuerMismatchError,
     MalformedResponseError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     ReauthorizationRequiredError,
+    RefreshBusyError,
+    SocialVaultError,
+    StoreUnavailableError,
+    TransportError,
 )
 from socialvault.protocol import errors
 from socialvault.protocol.decoding import Document, decode_optional
@@ -71,6 +78,36 @@ BRANCHES = [
     (418, {"error": {"nested": True}}, ProviderError),
     (400, {"error": 17}, ProviderError),
     (400, {"error": None}, ProviderError),
+    (408, {"error": "invalid_grant"}, ProviderUnavailableError),
+    (408, b"", ProviderUnavailableError),
+    (425, {"error": "dead"}, ProviderUnavailableError),
+    # what servers say in the standard's place
+    (200, {"error": "bad_refresh_token"}, ReauthorizationRequiredError),
+    (200, {"error": "bad_verification_code"}, ReauthorizationRequiredError),
+    (200, {"error": "incorrect_client_credentials"}, ClientRejectedError),
+    (200, {"ok": False, "error": "invalid_refresh_token"}, ReauthorizationRequiredError),
+    (200, {"ok": False, "error": "bad_client_secret"}, ClientRejectedError),
+    (200, {"ok": False, "error": "invalid_client_id"}, ClientRejectedError),
+    (200, {"ok": False, "error": "ratelimited"}, RateLimitedError),
+    (200, {"ok": False, "error": "token_expired"}, ProviderError),  # it may be about an access token
+    (400, {"status": "BAD_REFRESH_TOKEN"}, ReauthorizationRequiredError),
+    (400, {"code": 400, "error_code": "refresh_token_not_found"}, ReauthorizationRequiredError),
+    (400, {"code": 400, "error_code": "refresh_token_already_used"}, ReauthorizationRequiredError),
+    (400, {"error": "interaction_required"}, ReauthorizationRequiredError),
+    (503, {"error": "bad_refresh_token"}, ProviderUnavailableError),
+    # where a code may be
+    (400, {"error": "invalid_request", "error_code": "invalid_grant"}, ReauthorizationRequiredError),
+    (400, {"error": "invalid_client", "code": "invalid_grant"}, ClientRejectedError),
+    (400, {"errorCode": "invalid_client"}, ClientRejectedError),
+    (400, {"error_type": "invalid_client"}, ClientRejectedError),
+    (400, {"code": "invalid_client"}, ClientRejectedError),
+    (400, {"type": "https://acme.example/problems/dead"}, ReauthorizationRequiredError),
+    (400, {"type": "https://acme.example/problems/dead/"}, ReauthorizationRequiredError),
+    (400, {"type": "dead"}, ReauthorizationRequiredError),
+    (400, {"type": "https://acme.example/dead/problems"}, ProviderError),
+    (400, {"type": "about:blank", "title": "invalid_grant", "detail": "dead"}, ProviderError),
+    (400, {"type": ["dead"], "status": 400, "code": 190}, ProviderError),
+    (400, {"message": "invalid_grant", "error_description": "invalid_grant"}, ProviderError),
     # the provider's map
     (400, {"error": "dead"}, ReauthorizationRequiredError),
     (200, {"error": "dead"}, ReauthorizationRequiredError),
@@ -132,6 +169,92 @@ def test_a_built_error_carries_what_the_answer_said(answer, kind):
 
 def test_a_built_error_without_a_code_has_none(answer):
     assert errors.build_error("other", answer({}, 400), provider="acme").error is None
+
+
+@pytest.mark.parametrize(
+    ("status", "challenge", "branch"),
+    [
+        (401, "Basic", ClientRejectedError),
+        (401, 'basic realm="token"', ClientRejectedError),
+        (401, 'Bearer realm="api", Basic realm="token"', ClientRejectedError),
+        (401, 'Bearer realm="api",Basic', ClientRejectedError),
+        (401, "Bearer", ProviderError),
+        (401, 'Bearer realm="basic"', ProviderError),
+        (401, 'OAuth "Facebook Platform" "invalid_token"', ProviderError),
+        (401, "Basics", ProviderError),
+        (401, "", ProviderError),
+        (400, "Basic", ProviderError),
+        (403, "Basic", ProviderError),
+        (503, "Basic", ProviderUnavailableError),
+    ],
+)
+@pytest.mark.parametrize("body", [{}, {"error": "something_else"}, {"message": "no"}], ids=str)
+def test_f_19_a_401_that_asks_for_basic_authentication_is_about_the_client(answer, status, challenge, branch, body):
+    assert type(read(answer, body, status, {}, www_authenticate=challenge)) is branch
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]"])
+def test_f_19_but_not_where_nobody_can_read_who_asks(answer, body):
+    assert type(read(answer, body, 401, www_authenticate="Basic")) is MalformedResponseError
+
+
+def test_a_dead_grant_is_dead_whatever_the_401_asks_for(answer):
+    error = read(answer, {"error": "invalid_grant"}, 401, www_authenticate="Basic")
+    assert type(error) is ReauthorizationRequiredError
+
+
+# --- what may have happened at the provider --------------------------------------------------------
+
+
+def error_with(branch, status):
+    return branch("text", provider="acme", status=status)
+
+
+COMMITTED = [
+    # error, whether the token that was presented may be spent
+    (TransportError("gone", request_sent=True), True),
+    (TransportError("never there", request_sent=False), False),
+    (error_with(ProviderUnavailableError, 500), True),
+    (error_with(ProviderUnavailableError, 503), True),
+    (error_with(RateLimitedError, 503), True),  # by an error map
+    (error_with(ProviderError, 500), True),
+    (error_with(MalformedResponseError, 200), True),
+    (error_with(MalformedResponseError, 201), True),
+    (error_with(MalformedResponseError, 204), True),
+    (error_with(MalformedResponseError, 500), True),
+    (error_with(MalformedResponseError, None), True),  # a hook that does not say where it choked
+    (error_with(MalformedResponseError, 302), False),
+    (error_with(MalformedResponseError, 400), False),
+    (error_with(MalformedResponseError, 403), False),
+    (error_with(ProviderUnavailableError, 400), False),
+    (error_with(ProviderUnavailableError, 408), False),
+    (error_with(ProviderUnavailableError, None), False),
+    (error_with(RateLimitedError, 429), False),
+    (error_with(ReauthorizationRequiredError, 400), False),
+    (error_with(ReauthorizationRequiredError, 200), False),
+    (error_with(ReauthorizationRequiredError, None), False),
+    (error_with(ClientRejectedError, 401), False),
+    (error_with(ProviderError, 400), False),
+    (error_with(ProviderError, 200), False),
+    (AccountMismatchError("another"), True),
+    (IssuerMismatchError("another"), True),
+    (ConfigurationError("never sent"), False),
+    (StoreUnavailableError("not the provider"), False),
+    (RefreshBusyError("not the provider", retry_after=timedelta(1)), False),
+    (SocialVaultError("who knows"), False),
+]
+
+
+@pytest.mark.parametrize(("error", "committed"), COMMITTED, ids=lambda part: repr(part)[:40])
+def test_f_20_an_answer_says_whether_the_token_may_be_spent(error, committed):
+    assert errors.may_have_committed(error) is committed
+
+
+@given(status=st.integers(100, 599), body=st.sampled_from([b"", b"<html>", b"{}", b'{"error":"invalid_grant"}']))
+def test_f_20_only_what_says_nothing_clear_leaves_a_token_in_doubt(answer, status, body):
+    error = read(answer, body, status, {})
+    unclear = status >= 500 or (200 <= status < 300 and type(error) is MalformedResponseError)
+    assert errors.may_have_committed(error) is unclear
 
 
 # --- untrusted text -------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from joserfc.jws import JWSRegistry
 from socialvault.model.secret import Secret
 from socialvault.model.token import TokenSet
 from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
-from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, X
+from socialvault.providers import Facebook, Instagram, LinkedIn, OAuth2, OpenIDConnect, X
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,8 @@ def _openid_connect(client_id: str, client_secret: str | None, **options: Any) -
 
 
 CLASSES: dict[str, Callable[..., Provider]] = {
-    "x": X, "linkedin": LinkedIn, "facebook": Facebook, "oauth2": _oauth2, "openid_connect": _openid_connect,
+    "x": X, "linkedin": LinkedIn, "facebook": Facebook, "instagram": Instagram, "oauth2": _oauth2,
+    "openid_connect": _openid_connect,
 }  # fmt: skip
 
 
@@ -190,11 +191,15 @@ class FakeServer:
             return _answer(CORP_METADATA)
         if place.endswith(("/jwks", "/keys")):
             return _answer(self._signer.keys)
+        if place.endswith(("/access_token", "/refresh_access_token")):
+            return _answer(self._token(place, dict(parse_qsl(urlsplit(request.url).query))))
         bearer = next(value for key, value in request.headers if key == "Authorization").removeprefix("Bearer ")
         if place.endswith("/debug_token"):
             return _answer({"data": self._debug(dict(parse_qsl(urlsplit(request.url).query))["input_token"])})
         subject = self._subject(bearer)
-        return _answer({"sub": subject, "id": subject, "name": f"name of {subject}", "data": {"id": subject}})
+        return _answer(
+            {"sub": subject, "id": subject, "user_id": subject, "name": f"name of {subject}", "data": {"id": subject}}
+        )
 
     def _token(self, url: str, form: dict[str, str]) -> dict[str, Any]:
         if form["grant_type"] == "authorization_code":
@@ -203,7 +208,7 @@ class FakeServer:
             if issuer := ISSUERS.get(url):
                 answer["id_token"] = self._signer.sign(iss=issuer, sub=account, nonce=f"nonce-{account}")
             return answer
-        presented = form.get("refresh_token") or form["fb_exchange_token"]
+        presented = form.get("refresh_token") or form.get("fb_exchange_token") or form["access_token"]
         renewed = {"access_token": f"at2.{self._subject(presented)}", "expires_in": 3600}
         return {**renewed, **self.refreshed}
 

@@ -9,7 +9,7 @@ import pytest
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.secret import Secret
-from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, Provider, X
+from socialvault.providers import Facebook, Instagram, LinkedIn, OAuth2, OpenIDConnect, Provider, X
 from socialvault.providers.base import ProviderOptions, host_of
 
 GOOD = {"slug": "good", "authorize_url": "https://good.example/authorize", "token_url": "https://good.example/token"}
@@ -43,6 +43,8 @@ BAD_DECLARATIONS = {
     "r_07_symmetric_algorithm": ({"id_token_algorithms": ("RS256", "HS256")}, "id_token_algorithms may hold"),
     "r_04_state_of_its_own": ({"authorize_extra": {"state": "fixed"}}, r"authorize_extra may not hold \['state'\]"),
     "r_16_redirect_of_its_own": ({"authorize_extra": {"redirect_uri": "https://x"}}, "authorize_extra may not hold"),
+    "negative_age": ({"minimum_age": timedelta(seconds=-1)}, "minimum_age must be a timedelta of zero or more"),
+    "grace_in_seconds": ({"replay_grace": 30}, "replay_grace must be a timedelta of zero or more, not 30"),
     "o_06_challenge_of_its_own": ({"authorize_extra": {"code_challenge": "x"}}, "authorize_extra may not hold"),
 }
 
@@ -120,7 +122,7 @@ def test_o_06_a_public_client_needs_pkce(make):
         make("x", client_secret=None, pkce="unsupported")
 
 
-@pytest.mark.parametrize("name", ["linkedin", "facebook"])
+@pytest.mark.parametrize("name", ["linkedin", "facebook", "instagram"])
 def test_providers_that_know_no_public_clients_insist_on_a_secret(make, name):
     with pytest.raises(ConfigurationError, match="client_secret is missing"):
         make(name, client_secret=None)
@@ -141,6 +143,7 @@ OVERRIDES = {
     "jwks_url": "https://other.example/keys",
     "issuer": "https://other.example",
     "client_auth": "client_secret_post",
+    "previous_client_secret": Secret("old"),
     "pkce": "S256",
     "scope_separator": ";",
     "renewal": "none",
@@ -149,6 +152,8 @@ OVERRIDES = {
     "nonce_policy": "optional",
     "issuer_in_response": True,
     "refresh_token_lifetime": timedelta(days=3),
+    "minimum_age": timedelta(hours=2),
+    "replay_grace": timedelta(seconds=30),
     "untrusted_hosts": True,
     "allow_loopback_http": True,
 }
@@ -303,15 +308,17 @@ def test_hosts_are_named_as_api_hosts_names_them(url, host):
 
 
 def test_an_account_is_keyed_by_the_issuer_or_by_the_token_endpoint(make):
-    assert {name: make(name).account_issuer for name in ("x", "linkedin", "facebook", "oauth2", "openid_connect")} == {
+    names = ("x", "linkedin", "facebook", "instagram", "oauth2", "openid_connect")
+    assert {name: make(name).account_issuer for name in names} == {
         "x": "api.x.com",
         "linkedin": "https://www.linkedin.com/oauth",
         "facebook": "graph.facebook.com",
+        "instagram": "api.instagram.com",
         "oauth2": "acme.example",
         "openid_connect": "https://id.corp.example",
     }
 
 
-@pytest.mark.parametrize("declared", [X, LinkedIn, Facebook, OAuth2, OpenIDConnect])
+@pytest.mark.parametrize("declared", [X, LinkedIn, Facebook, Instagram, OAuth2, OpenIDConnect])
 def test_each_class_says_when_its_quirks_were_checked(declared):
     assert "2026-11-22" in declared.__doc__

@@ -1,4 +1,4 @@
-"""Which branch an answer of the token endpoint is, at every provider."""
+"""What a provider says in words of its own; what all of them say is in test_response_matrix.py."""
 
 from __future__ import annotations
 
@@ -8,62 +8,24 @@ import pytest
 
 from socialvault.exceptions import (
     ClientRejectedError,
-    MalformedResponseError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     ReauthorizationRequiredError,
 )
 
-HTML = {"content_type": "text/html"}
-
-# status, body, headers, branch, error code
-EVERYWHERE = {
-    "f_18_dead_grant": (400, {"error": "invalid_grant"}, {}, ReauthorizationRequiredError, "invalid_grant"),
-    "dead_grant_in_a_401": (401, {"error": "invalid_grant"}, {}, ReauthorizationRequiredError, "invalid_grant"),
-    "dead_grant_in_a_200": (200, {"error": "invalid_grant"}, {}, ReauthorizationRequiredError, "invalid_grant"),
-    "f_19_bad_client": (401, {"error": "invalid_client"}, {}, ClientRejectedError, "invalid_client"),
-    "f_19_bad_client_in_a_400": (400, {"error": "invalid_client"}, {}, ClientRejectedError, "invalid_client"),
-    "f_19_client_not_allowed": (400, {"error": "unauthorized_client"}, {}, ClientRejectedError, "unauthorized_client"),
-    "f_20_slow_down": (429, {}, {"retry_after": "30"}, RateLimitedError, None),
-    "f_20_slow_down_in_html": (429, b"<html>", {"retry_after": "30", **HTML}, RateLimitedError, None),
-    "slow_down_with_a_dead_grant": (429, {"error": "invalid_grant"}, {}, RateLimitedError, "invalid_grant"),
-    "f_20_down": (503, {}, {"retry_after": "30"}, ProviderUnavailableError, None),
-    "f_20_down_in_html": (502, b"<html>Bad gateway", HTML, ProviderUnavailableError, None),
-    "down_with_a_dead_grant": (500, {"error": "invalid_grant"}, {}, ProviderUnavailableError, "invalid_grant"),
-    "down_with_a_bad_client": (503, {"error": "invalid_client"}, {}, ProviderUnavailableError, "invalid_client"),
-    "down_and_silent": (504, b"", {}, ProviderUnavailableError, None),
-    "temporarily_unavailable": (
-        400, {"error": "temporarily_unavailable"}, {}, ProviderUnavailableError, "temporarily_unavailable",
-    ),
-    "server_error": (400, {"error": "server_error"}, {}, ProviderUnavailableError, "server_error"),
-    "bad_scope": (400, {"error": "invalid_scope"}, {}, ProviderError, "invalid_scope"),
-    "unsupported": (400, {"error": "unsupported_grant_type"}, {}, ProviderError, "unsupported_grant_type"),
-    "nothing_said": (400, {}, {}, ProviderError, None),
-    "f_21_firewall": (403, b"<html>Request blocked", HTML, MalformedResponseError, None),
-    "f_21_silent_401": (401, b"", {}, MalformedResponseError, None),
-    "f_21_html_in_a_200": (200, b"<html>", HTML, MalformedResponseError, None),
-    "f_21_nothing_in_a_200": (200, b"", {}, MalformedResponseError, None),
-    "f_21_byte_order_mark": (200, b'\xef\xbb\xbf{"access_token":"at"}', {}, MalformedResponseError, None),
-    "f_24_list": (200, [], {}, MalformedResponseError, None),
-    "f_24_repeated": (200, b'{"access_token":"a","access_token":"b"}', {}, MalformedResponseError, None),
-    "f_24_not_a_number": (200, b'{"access_token":"a","expires_in":NaN}', {}, MalformedResponseError, None),
-    "no_token_in_a_200": (200, {"token_type": "bearer"}, {}, MalformedResponseError, None),
-    "empty_token": (200, {"access_token": ""}, {}, MalformedResponseError, None),
-    "f_26_header_injection": (200, {"access_token": "a\r\nX-Evil: 1"}, {}, MalformedResponseError, None),
-    "f_26_token_of_another_type": (200, {"access_token": 7}, {}, MalformedResponseError, None),
-    "o_35_strange_token_type": (200, {"access_token": "a", "token_type": "mac"}, {}, MalformedResponseError, None),
-    "o_45_redirect": (307, b"", {"location": "https://evil.example"}, MalformedResponseError, None),
-    "o_45_redirect_with_a_dead_grant": (302, {"error": "invalid_grant"}, {}, MalformedResponseError, None),
-    "created_is_not_ok": (201, {"access_token": "a"}, {}, ProviderError, None),
-}  # fmt: skip
-
+PROBLEM = {"content_type": "application/problem+json"}
+X_PROBLEMS = "https://api.twitter.com/2/problems"
 META = {"content_type": "text/javascript; charset=UTF-8"}
 
 
 def graph(code, subcode=None, **more):
     fields = {"message": "text of a stranger", "type": "OAuthException", "code": code, **more}
     return {"error": {**fields, **({"error_subcode": subcode} if subcode else {})}}
+
+
+def problem(kind, **more):
+    return {"title": "A Title", "detail": "text of a stranger", "type": kind, "status": 403, **more}
 
 
 OWN = {
@@ -75,8 +37,28 @@ OWN = {
         "invalid_request_while_down": (
             503, {"error": "invalid_request"}, {}, ProviderUnavailableError, "invalid_request",
         ),
-        "problem_json": (
-            403, {"title": "Forbidden"}, {"content_type": "application/problem+json"}, ProviderError, None,
+        "problem": (403, problem("about:blank"), PROBLEM, ProviderError, None),
+        "problem_while_down": (503, problem("about:blank"), PROBLEM, ProviderUnavailableError, None),
+        "problem_with_the_request": (
+            400, problem(f"{X_PROBLEMS}/invalid-request"), PROBLEM, ProviderError, "invalid-request",
+        ),
+        "problem_with_the_app": (
+            403, problem(f"{X_PROBLEMS}/client-forbidden", reason="client-not-enrolled"), PROBLEM,
+            ClientRejectedError, "client-forbidden",
+        ),
+        "problem_with_the_apps_credentials": (
+            403, problem(f"{X_PROBLEMS}/unsupported-authentication"), PROBLEM,
+            ClientRejectedError, "unsupported-authentication",
+        ),
+        "problem_with_the_apps_quota": (
+            403, problem(f"{X_PROBLEMS}/usage-capped"), PROBLEM, RateLimitedError, "usage-capped",
+        ),
+        "problem_with_the_app_while_throttled": (
+            429, problem(f"{X_PROBLEMS}/client-forbidden"), PROBLEM, RateLimitedError, "client-forbidden",
+        ),
+        "wrong_client_secret": (
+            401, {"error": "unauthorized_client", "error_description": "Missing valid authorization header"}, {},
+            ClientRejectedError, "unauthorized_client",
         ),
     },
     "linkedin": {
@@ -96,6 +78,29 @@ OWN = {
         "throttled_613": (400, graph(613), META, RateLimitedError, "613"),
         "down_1": (400, graph(1), META, ProviderUnavailableError, "1"),
         "down_2": (400, graph(2), META, ProviderUnavailableError, "2"),
+        "throttled_341": (400, graph(341), META, RateLimitedError, "341"),
+        "throttled_pages": (400, graph(80001), META, RateLimitedError, "80001"),
+        "dead_session_102": (400, graph(102), META, ReauthorizationRequiredError, "102"),
+        "dead_190_that_calls_itself_transient": (
+            400, graph(190, 463, is_transient=True), META, ProviderUnavailableError, "190:463",
+        ),
+        "other_that_calls_itself_transient": (
+            400, graph(300, is_transient=True), META, ProviderUnavailableError, "300",
+        ),
+        "throttled_and_transient": (400, graph(4, is_transient=True), META, RateLimitedError, "4"),
+        "transient_in_words": (400, graph(300, is_transient="true"), META, ProviderError, "300"),
+        "wrong_app": (400, graph(101), META, ClientRejectedError, "101"),
+        "wrong_client_secret": (
+            400, graph(1, message="Error validating client secret."), META, ClientRejectedError, "1:client_secret",
+        ),
+        "wrong_client_secret_while_down": (
+            500, graph(1, message="Error validating client secret."), META, ProviderUnavailableError,
+            "1:client_secret",
+        ),
+        "wrong_proof": (
+            400, graph(100, message="Invalid appsecret_proof provided in the API argument"), META,
+            ClientRejectedError, "100:appsecret_proof",
+        ),
         "permission_10": (403, graph(10), META, ProviderError, "10"),
         "permission_200": (403, graph(200), META, ProviderError, "200"),
         "permission_299": (403, graph(299), META, ProviderError, "299"),
@@ -104,24 +109,40 @@ OWN = {
         "no_code": (400, {"error": {"message": "x"}}, META, ProviderError, None),
         "no_code_in_a_200": (200, {"error": {"message": "x"}}, META, ProviderError, None),
     },
+    "instagram": {
+        "dead_190": (400, graph(190), META, ReauthorizationRequiredError, "190"),
+        "dead_190_463": (400, graph(190, 463), META, ReauthorizationRequiredError, "190:463"),
+        "throttled_4": (400, graph(4), {"retry_after": "30", **META}, RateLimitedError, "4"),
+        "down_2": (400, graph(2), META, ProviderUnavailableError, "2"),
+        "too_young_100": (400, graph(100), META, ProviderError, "100"),
+        "flat": (
+            400, {"error_type": "OAuthException", "code": 190, "error_message": "text of a stranger"}, META,
+            ProviderError, "OAuthException",
+        ),
+        "flat_while_down": (
+            500, {"error_type": "OAuthException", "code": 400}, META, ProviderUnavailableError, "OAuthException",
+        ),
+    },
     "oauth2": {
         "invalid_request_is_nobodys_death": (400, {"error": "invalid_request"}, {}, ProviderError, "invalid_request"),
+        "a_problem_of_x_means_nothing_here": (
+            403, problem(f"{X_PROBLEMS}/client-forbidden"), PROBLEM, ProviderError, "client-forbidden",
+        ),
         "meta_means_nothing_here": (400, graph(190), {}, ProviderError, "190"),
     },
     "openid_connect": {
-        "interaction_required": (400, {"error": "interaction_required"}, {}, ProviderError, "interaction_required"),
+        "login_required": (400, {"error": "login_required"}, {}, ProviderError, "login_required"),
     },
 }  # fmt: skip
+# status, body, headers, branch, error code
 MATRIX = [
-    pytest.param(provider, *row, id=f"{provider}-{case}")
-    for provider, own in OWN.items()
-    for case, row in {**EVERYWHERE, **own}.items()
+    pytest.param(provider, *row, id=f"{provider}-{case}") for provider, own in OWN.items() for case, row in own.items()
 ]
 
 
 @pytest.mark.parametrize(("name", "status", "body", "headers", "branch", "error"), MATRIX)
 @pytest.mark.parametrize("during", ["exchange", "renewal"])
-def test_row_11_and_12_each_answer_has_one_branch(
+def test_row_12_each_dialect_is_understood(
     make, server, serve, drive, answer, begin_exchange, tokens, during, name, status, body, headers, branch, error
 ):
     provider = make(name)
@@ -135,15 +156,13 @@ def test_row_11_and_12_each_answer_has_one_branch(
     assert problem.retry_after == (timedelta(seconds=30) if "retry_after" in headers else None)
 
 
-def test_every_provider_is_held_against_forty_answers_or_nearly():
-    for own in OWN.values():
-        assert len({**EVERYWHERE, **own}) >= 36
-
-
 @pytest.mark.parametrize(
     ("subcode", "reason"),
     [
         (458, "app_removed"),
+        (459, "checkpointed"),
+        (464, "unconfirmed"),
+        (492, "role_lost"),
         (460, "password_changed"),
         (463, "expired"),
         (467, "invalid"),
@@ -193,3 +212,10 @@ def test_a_status_can_be_mapped_even_where_the_body_says_nothing(make, drive, an
     provider = make("oauth2", error_map={"status:401": "client"})
     with pytest.raises(ClientRejectedError):
         drive(provider.renew(provider.static_server, tokens(), "s"), answer(b"", 401))
+
+
+def test_an_instance_knows_a_server_that_calls_dead_grants_its_own_way(make, drive, answer, tokens):
+    body = {"error": "unauthorized_client", "error_description": "refresh_token is invalid"}  # Atlassian, in a 403
+    provider = make("oauth2", error_map={"unauthorized_client": "reauthorize"})
+    with pytest.raises(ReauthorizationRequiredError):
+        drive(provider.renew(provider.static_server, tokens(), "s"), answer(body, 403))

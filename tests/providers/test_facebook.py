@@ -10,10 +10,12 @@ import pytest
 
 from socialvault.exceptions import (
     AccountMismatchError,
+    ClientRejectedError,
     ConfigurationError,
     MalformedResponseError,
     ProviderError,
     ProviderUnavailableError,
+    RateLimitedError,
     ReauthorizationRequiredError,
 )
 from socialvault.model.connection import SubAccount
@@ -214,6 +216,27 @@ def test_a_renewal_that_comes_back_as_somebody_elses_is_refused(facebook, drive,
             facebook.renew(facebook.static_server, tokens("old", None), "1234"),
             answer(LONG), answer(debug(**inspected)),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "branch"),
+    [
+        (400, {"code": 190, "message": "Invalid OAuth access token signature."}, ClientRejectedError),
+        (401, {"code": 190}, ClientRejectedError),
+        (200, {"code": 190, "error_subcode": 463}, ClientRejectedError),
+        (400, {"code": 102}, ClientRejectedError),
+        (400, {"code": 100, "message": "Invalid appsecret_proof provided in the API argument"}, ClientRejectedError),
+        (400, {"code": 4}, RateLimitedError),
+        (500, {"code": 190}, ProviderUnavailableError),
+    ],
+)
+def test_row_13_a_wrong_app_secret_kills_nobodys_grant(facebook, drive, answer, tokens, status, error, branch):
+    """The token is inspected with the app's own: what is wrong with that one says nothing about a person's."""
+    renewal = facebook.renew(facebook.static_server, tokens("old", None), "1234")
+    with pytest.raises(branch) as caught:
+        drive(renewal, answer(LONG), answer({"error": error}, status))
+    assert type(caught.value) is branch
+    assert (caught.value.status, caught.value.error.partition(":")[0]) == (status, str(error["code"]))
 
 
 # --- revoking --------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ def test_a_slug_leads_to_its_class():
 
 @pytest.mark.parametrize("slug", ["twitter", "X", "", "oauth2", "../x", "base"])
 def test_an_unknown_slug_is_answered_with_the_known_ones(slug):
-    with pytest.raises(ConfigurationError, match="known are facebook, linkedin, x; for others see OAuth2"):
+    with pytest.raises(ConfigurationError, match="known are facebook, instagram, linkedin, x; for others see OAuth2"):
         registry.provider_class(slug)
 
 
@@ -40,7 +40,7 @@ def test_every_class_with_a_slug_is_in_the_registry():
 
 def test_the_catalogue_describes_each_provider():
     described = {entry.slug: entry for entry in registry.catalogue()}
-    assert list(described) == ["facebook", "linkedin", "x"]
+    assert list(described) == ["facebook", "instagram", "linkedin", "x"]
     assert described["facebook"] == registry.CatalogueEntry(
         slug="facebook",
         name="Facebook",
@@ -51,7 +51,7 @@ def test_the_catalogue_describes_each_provider():
         summary="Connects Facebook accounts and the Pages they manage.",
     )
     assert [(entry.renewal, entry.pkce) for entry in described.values()] == [
-        ("exchange", "S256"), ("static", "unsupported"), ("rotating", "S256"),
+        ("exchange", "S256"), ("extend", "unsupported"), ("static", "unsupported"), ("rotating", "S256"),
     ]  # fmt: skip
     for entry in described.values():
         assert entry.summary.endswith(".")

@@ -21,12 +21,14 @@ PATHS = {
     "x": ("/i/oauth2/authorize", "/2/oauth2/token", "/2/oauth2/revoke"),
     "linkedin": ("/oauth/v2/authorization", "/oauth/v2/accessToken", "/oauth/v2/revoke"),
     "facebook": ("/v24.0/dialog/oauth", "/v24.0/oauth/access_token", ""),
+    "instagram": ("/oauth/authorize", "/oauth/access_token", ""),
     "oidc": ("/authorize", "/token", "/revoke"),
 }
 SCOPES = {
     "x": "users.read tweet.read offline.access",
     "linkedin": "openid profile email",
     "facebook": "public_profile,email,pages_show_list",
+    "instagram": "instagram_business_basic,instagram_business_content_publish,instagram_business_manage_insights",
     "oidc": "openid profile email",
 }
 
@@ -60,7 +62,7 @@ class App:
 
     @property
     def in_body(self) -> bool:
-        return self.provider in ("linkedin", "facebook")
+        return self.provider in ("linkedin", "facebook", "instagram")
 
     def post(self, path: str, form: dict[str, str | None], *, auth: str | None = None) -> httpx.Response:
         method = auth or ("none" if not self.secret else "body" if self.in_body else "basic")
@@ -88,7 +90,7 @@ class App:
         response = self.exchange(self.consent(scope=scope, **decision)["code"])
         assert response.status_code == 200, response.text
         tokens: dict[str, Any] = response.json()
-        return tokens
+        return tokens["data"][0] if self.provider == "instagram" and "data" in tokens else tokens
 
     def refresh(self, refresh_token: str, *, auth: str | None = None, **changes: str | None) -> httpx.Response:
         form: dict[str, str | None] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
@@ -120,6 +122,19 @@ class App:
         bearer = f"{self.client_id}|{self.secret}" if app_token is None else app_token
         url = self.sandbox.url("facebook", "/v24.0/debug_token")
         return self.http.get(url, params={"input_token": token}, headers={"Authorization": f"Bearer {bearer}"})
+
+    # Instagram
+
+    def query_token(self, path: str, grant_type: str, token: str, **more: str) -> httpx.Response:
+        params = {"grant_type": grant_type, "access_token": token, **more}
+        return self.http.get(self.sandbox.url("instagram", path), params=params)
+
+    def prolonged(self, token: str, **more: str) -> httpx.Response:
+        secret = {"client_secret": self.secret, **more}
+        return self.query_token("/access_token", "ig_exchange_token", token, **secret)
+
+    def extended(self, token: str, **more: str) -> httpx.Response:
+        return self.query_token("/refresh_access_token", "ig_refresh_token", token, **more)
 
 
 @pytest.fixture(scope="session")
@@ -154,11 +169,16 @@ def facebook(sandbox: Sandbox, http: httpx.Client) -> App:
 
 
 @pytest.fixture
+def instagram(sandbox: Sandbox, http: httpx.Client) -> App:
+    return App(sandbox, http, "instagram")
+
+
+@pytest.fixture
 def oidc(sandbox: Sandbox, http: httpx.Client) -> App:
     return App(sandbox, http, "oidc")
 
 
-@pytest.fixture(params=["x", "linkedin", "facebook", "oidc"])
+@pytest.fixture(params=["x", "linkedin", "facebook", "instagram", "oidc"])
 def app(request: pytest.FixtureRequest, sandbox: Sandbox, http: httpx.Client) -> App:
     return App(sandbox, http, request.param)
 

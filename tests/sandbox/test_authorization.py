@@ -36,7 +36,9 @@ def test_f_07_a_code_works_once_and_its_second_use_ends_the_grant(app, sandbox):
     assert sandbox.live_tokens(app.provider) == frozenset()
 
 
-@pytest.mark.parametrize(("provider", "lives"), [("x", 30), ("linkedin", 600), ("facebook", 600), ("oidc", 600)])
+@pytest.mark.parametrize(
+    ("provider", "lives"), [("x", 30), ("linkedin", 600), ("facebook", 600), ("instagram", 600), ("oidc", 600)]
+)
 def test_a_code_lives_as_long_as_the_provider_says(register, sandbox, provider, lives):
     app = register(provider)
     sandbox.clock.freeze()
@@ -132,6 +134,7 @@ def test_scopes_that_were_unticked_are_not_granted(x, sandbox):
         ("x", "access_denied"),
         ("linkedin", "user_cancelled_login"),
         ("facebook", "access_denied"),
+        ("instagram", "access_denied"),
         ("oidc", "access_denied"),
     ],
 )
@@ -149,6 +152,8 @@ def test_people_have_stable_ids_of_their_own(app, sandbox):
         token = app.connect(user=user)["access_token"]
         if app.provider == "facebook":
             return app.graph("/me", token).json()["id"]
+        if app.provider == "instagram":
+            return app.get("/me?fields=user_id", token).json()["user_id"]
         if app.provider == "x":
             return app.get("/2/users/me", token).json()["data"]["id"]
         return app.get("/v2/userinfo" if app.provider == "linkedin" else "/userinfo", token).json()["sub"]
@@ -160,7 +165,14 @@ def test_people_have_stable_ids_of_their_own(app, sandbox):
 
 # --- client authentication --------------------------------------------------------------------------
 
-_FITTING = {"x": {"basic"}, "linkedin": {"body"}, "facebook": {"body"}, "oidc": {"basic", "body"}}
+_META = ("facebook", "instagram")
+_FITTING = {
+    "x": {"basic"},
+    "linkedin": {"body"},
+    "facebook": {"body"},
+    "instagram": {"body"},
+    "oidc": {"basic", "body"},
+}
 
 
 @pytest.mark.parametrize("auth", ["basic", "body", "none"])
@@ -169,7 +181,7 @@ def test_a_confidential_client_must_authenticate_as_the_provider_wants_it(app, s
     if auth in _FITTING[app.provider]:
         assert response.status_code == 200
     else:
-        assert response.status_code == (400 if app.provider == "facebook" else 401)
+        assert response.status_code == (400 if app.provider in _META else 401)
         assert sandbox.log[-1].outcome == "invalid_client"
 
 
@@ -185,7 +197,7 @@ def test_a_public_client_shows_its_id_alone(register, provider):
 def test_a_wrong_secret_is_the_applications_fault(app, sandbox):
     app.secret = "wrong"
     code = app.consent()["code"]
-    assert app.exchange(code).status_code == (400 if app.provider == "facebook" else 401)
+    assert app.exchange(code).status_code == (400 if app.provider in _META else 401)
     assert sandbox.log[-1].outcome == "invalid_client"
 
 

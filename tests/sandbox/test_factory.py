@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from socialvault.exceptions import AccountMismatchError, ConfigurationError, ReauthorizationRequiredError
+from socialvault.exceptions import AccountMismatchError, ConfigurationError, ProviderError, ReauthorizationRequiredError
 from socialvault.model.secret import Secret
 from socialvault.protocol.messages import HttpResponse
 from socialvault.sandbox import organization_id, page_id
@@ -58,7 +58,7 @@ def connect(run, sandbox):
     return connected
 
 
-@pytest.mark.parametrize("slug", ["x", "linkedin", "facebook", "oidc"])
+@pytest.mark.parametrize("slug", ["x", "linkedin", "facebook", "instagram", "oidc"])
 def test_every_provider_connects_and_never_leaves_the_sandbox(sandbox, connect, slug):
     provider = sandbox.provider(slug)
     assert provider.slug == slug
@@ -103,6 +103,29 @@ def test_facebook_exchanges_renews_and_lists_pages(sandbox, connect, run):
     }
     assert run(provider.revoke(server, fresh)) == "revoked"
     assert sandbox.live_tokens("facebook") == frozenset()
+
+
+@pytest.mark.parametrize("extension", ["same", "new"])
+def test_instagram_exchanges_and_extends(sandbox, connect, run, extension):
+    sandbox.clock.freeze()
+    sandbox.settings("instagram", extension=extension)
+    provider = sandbox.provider("instagram")
+    server, token, identity = connect(provider)
+    assert token.expires_at == sandbox.clock.now() + timedelta(days=60)
+    assert token.scopes == {"instagram_business_basic"}
+    assert identity.username == "ada"
+    assert identity.subject == token.extra["user_id"] != token.extra["id"]
+    with pytest.raises(ProviderError) as young:
+        run(provider.renew(server, token, identity.subject))
+    assert type(young.value) is ProviderError
+    sandbox.clock.advance(provider.minimum_age)
+    fresh = run(provider.renew(server, token, identity.subject))
+    assert (fresh.access_token == token.access_token) is (extension == "same")
+    assert fresh.expires_at == sandbox.clock.now() + timedelta(days=60)
+    sandbox.clock.advance(timedelta(days=60))
+    with pytest.raises(ReauthorizationRequiredError) as dead:
+        run(provider.renew(server, fresh, identity.subject))
+    assert dead.value.reason == "expired"
 
 
 def test_r_15_facebook_notices_a_token_of_another_application(sandbox, connect):

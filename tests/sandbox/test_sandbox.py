@@ -215,7 +215,7 @@ def test_another_applications_notice_is_signed_and_named_for_it(sandbox):
 
 
 def test_nothing_is_signed_by_who_signs_nothing_or_for_who_has_no_secret(sandbox):
-    for provider in ("x", "linkedin", "oidc"):
+    for provider in ("x", "linkedin", "instagram", "oidc"):
         with pytest.raises(ConfigurationError, match="sends no signed requests"):
             sandbox.signed_request(provider)
     with pytest.raises(ConfigurationError, match="register it first"):

@@ -91,6 +91,19 @@ def test_a_refresh_token_of_one_application_is_nothing_to_another(x, register):
     assert x.refresh(tokens["refresh_token"]).status_code == 200
 
 
+def test_where_reuse_is_only_refused_the_grant_lives(x, sandbox):
+    sandbox.settings("x", reuse="refused")
+    first = x.connect()
+    second = x.refresh(first["refresh_token"]).json()
+    for _ in range(2):
+        refused = x.refresh(first["refresh_token"])
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+        assert sandbox.log[-1].outcome == "spent"
+    assert sandbox.log.count(outcome="reuse_detected") == 0
+    assert sandbox.live_tokens("x") >= {second["access_token"], second["refresh_token"]}
+    assert x.refresh(second["refresh_token"]).status_code == 200
+
+
 def test_revocation_needs_the_hint(x, sandbox):
     tokens = x.connect()
     refused = x.revoke(tokens["refresh_token"], token_type_hint=None)
@@ -106,12 +119,25 @@ def test_revoking_an_access_token_leaves_its_refresh_token(x, sandbox):
     tokens = x.connect()
     assert x.revoke(tokens["access_token"], token_type_hint="access_token").status_code == 200
     assert sandbox.live_tokens("x") == {tokens["refresh_token"]}
+    assert sandbox.log[-1].outcome == "token_revoked"
+
+
+@pytest.mark.parametrize(("revoked", "left"), [("refresh_token", "access_token"), ("access_token", "refresh_token")])
+def test_revocation_can_reach_the_token_alone(x, sandbox, revoked, left):
+    sandbox.settings("x", revocation_reach="single")
+    tokens = x.connect()
+    assert x.revoke(tokens[revoked]).status_code == 200
+    assert sandbox.live_tokens("x") == {tokens[left]}
+    assert sandbox.log[-1].outcome == "token_revoked"
+    if left == "refresh_token":
+        assert x.refresh(tokens[left]).status_code == 200
 
 
 def test_revocation_can_reach_every_grant_of_the_person(x, sandbox):
     sandbox.settings("x", revocation_reach="account")
     first, second, other = x.connect(), x.connect(), x.connect(user="grace")
     assert x.revoke(first["access_token"]).status_code == 200
+    assert sandbox.log[-1].outcome == "account_revoked"
     assert sandbox.live_tokens("x").isdisjoint(second.values())
     assert other["access_token"] in sandbox.live_tokens("x")
 

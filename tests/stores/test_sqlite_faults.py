@@ -7,6 +7,7 @@ import resource
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -15,7 +16,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
-from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, token_write, wrapped_key
+from socialvault.model.status import Status
+from socialvault.sandbox.contracts.base import ManualClock
+from socialvault.sandbox.contracts.rows import (
+    OWNER,
+    TENANT,
+    connection,
+    failure,
+    flow,
+    intent,
+    revocation,
+    status_write,
+    token_write,
+    wrapped_key,
+)
 from socialvault.stores.sqlite import SQLiteStore, connections, schema
 from socialvault.stores.sqlite.connections import refusal
 
@@ -52,10 +66,15 @@ def test_f_40_a_locked_database_is_told_and_serves_reads(
     for act in (
         lambda: store.insert(connection("con-2", subject="2")),
         lambda: store.write_token(token_write(row)),
-        lambda: store.put_candidate(row.id, b"x"),
+        lambda: store.put_candidate(row.id, row.generation, b"x"),
         lambda: store.put_state(state, 600),
         lambda: store.add_data_key(wrapped_key()),
-        lambda: store.acquire_lease(row.id, "me", 0.0, 1.0),
+        lambda: store.acquire_lease(row.id, "me", 1.0),
+        lambda: store.open_intent(intent(row)),
+        lambda: store.write_failure(failure(row)),
+        lambda: store.tombstone(status_write(row, Status.REVOCATION_PENDING), revocation(row)),
+        lambda: store.finish_revocation("rev-con-1", "revoked", 1.0),
+        lambda: store.erase_owner(TENANT, OWNER),
     ):
         with pytest.raises(StoreUnavailableError, match="SQLITE_BUSY"):
             act()
@@ -86,6 +105,40 @@ def test_f_40_a_busy_writer_of_this_process_is_not_waited_for_forever(
     blocked.close()
 
 
+def test_leases_and_intents_run_from_when_they_are_written_however_long_that_was_waited_for(
+    path: Path, store: SQLiteStore, raw: sqlite3.Connection
+) -> None:
+    clock = ManualClock()
+    row, other = connection(), connection("con-2", subject="2")
+    store.insert(row)
+    store.insert(other)
+    with closing(SQLiteStore(path, clock=clock)) as waiting:
+        assert waiting.acquire_lease(other.id, "first", 100.0)
+        for act in (lambda: waiting.open_intent(intent(row)), lambda: waiting.acquire_lease(other.id, "second", 100.0)):
+            raw.execute("BEGIN IMMEDIATE")
+            writer = threading.Thread(target=act)
+            writer.start()
+            time.sleep(0.05)
+            clock.advance(100.0)
+            raw.execute("ROLLBACK")
+            writer.join()
+        read = waiting.get(row.id, TENANT, OWNER)
+        assert read is not None
+        assert read.intent_sent_at_seconds == 1_900_000_100.0
+        assert read.intent_deadline_seconds == 1_900_000_700.0
+        assert waiting.release_lease(other.id, "second")
+
+
+def test_a_disconnect_that_fails_half_way_changes_nothing(store: SQLiteStore) -> None:
+    row, child = connection(), connection("con-2", parent_id="con-1")
+    store.insert(row)
+    store.insert(child)
+    with pytest.raises(StoreError):
+        store.tombstone(status_write(row, Status.REVOCATION_PENDING), revocation(row, subject="\ud800"))
+    assert store.get(row.id, TENANT, OWNER) == row
+    assert store.get(child.id, TENANT, OWNER) == child
+
+
 def test_f_40_a_full_disk_is_told_and_leaves_nothing_half_done(path: Path, in_child: InChild) -> None:
     big = os.urandom(400_000)
 
@@ -105,7 +158,7 @@ def test_f_40_a_full_disk_is_told_and_leaves_nothing_half_done(path: Path, in_ch
         written = store.write_token(token_write(connection(), envelope=big))
         return [*told, str(read == connection()), str(written)]
 
-    assert in_child(fill) == ["StoreUnavailableError"] * 3 + ["True", "True"]
+    assert in_child(fill) == ["StoreUnavailableError"] * 3 + ["True", "active"]
     store = SQLiteStore(path)
     row = store.get("con-1", TENANT, OWNER)
     assert row is not None
@@ -182,7 +235,7 @@ def test_a_call_within_a_call_of_the_same_thread_reads_but_does_not_meddle(store
         with pytest.raises(StoreError, match="another transaction"):
             store.insert(connection("con-2", subject="2"))
         with pytest.raises(StoreError, match="another transaction"):
-            store.put_candidate("con-1", b"x")
+            store.put_candidate("con-1", 1, b"x")
     assert store.get("con-1", TENANT, OWNER) == replace(connection(), kind="page")
     assert store.insert(connection("con-2", subject="2")) is None
 

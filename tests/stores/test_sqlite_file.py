@@ -18,7 +18,10 @@ from socialvault.sandbox.contracts.rows import (
     OWNER,
     TENANT,
     connection,
+    failure,
     flow,
+    intent,
+    revocation,
     status_write,
     token_write,
     vault,
@@ -154,21 +157,32 @@ def test_what_must_survive_a_power_cut_is_synced_and_a_new_flow_is_not(store: SQ
     def is_synced(write: Callable[[], object]) -> bool:
         synced.clear()
         write()
-        return any(statement.split()[0] in {"INSERT", "UPDATE"} for statement in synced)
+        return any(statement.split()[0] in {"INSERT", "UPDATE", "DELETE"} for statement in synced)
 
     row, state = connection(), flow()
     claim = {"tenant": TENANT, "owner": OWNER, "provider": "linkedin", "binding": state.binding}
     assert is_synced(lambda: store.insert(row))
-    assert is_synced(lambda: store.open_intent(row.id, 1, 0, b"digest", 1.0, 2.0))
-    assert is_synced(lambda: store.put_candidate(row.id, b"candidate"))
+    assert is_synced(lambda: store.open_intent(intent(row)))
+    assert not is_synced(lambda: store.write_failure(failure(row, expected_attempt=1)))
+    assert is_synced(lambda: store.write_warning(row.id, row.warn_at_seconds or 0.0, None))
+    assert is_synced(lambda: store.put_candidate(row.id, row.generation, b"candidate"))
     assert is_synced(lambda: store.write_token(token_write(row)))
     assert is_synced(lambda: store.write_status(status_write(replace(row, generation=2), Status.REVOKED, wipe=True)))
     assert not is_synced(lambda: store.put_state(state, 600))
     assert is_synced(lambda: store.claim_state(state.state_hash, **claim))  # type: ignore[arg-type]
-    assert not is_synced(lambda: store.acquire_lease(row.id, "me", 1.0, 30.0))
+    assert not is_synced(lambda: store.acquire_lease(row.id, "me", 30.0))
+    assert not is_synced(lambda: store.release_lease(row.id, "me"))
     assert is_synced(lambda: store.create_vault(vault(), wrapped_key("v")))
     assert is_synced(lambda: store.add_data_key(wrapped_key()))
     assert is_synced(lambda: store.replace_data_key(wrapped_key("new"), wrapped_key().key_id))
+    other = connection("con-2", subject="2")
+    store.insert(other)
+    assert is_synced(lambda: store.tombstone(status_write(other, Status.REVOCATION_PENDING), revocation(other)))
+    assert is_synced(lambda: store.queue_revocation(revocation(other, "-late")))
+    assert not is_synced(lambda: store.claim_revocation("rev-con-2", 0, 1.0))
+    assert is_synced(lambda: store.finish_revocation("rev-con-2", "revoked", 1.0))
+    assert is_synced(lambda: store.delete(row.id))
+    assert is_synced(lambda: store.erase_owner(TENANT, OWNER))
 
 
 def test_reading_connections_can_not_write(store: SQLiteStore) -> None:
@@ -188,7 +202,7 @@ def test_deleted_secrets_are_gone_from_the_file_once_it_is_closed(path: Path, st
     ]
     for number, row in enumerate(rows):
         store.insert(row)
-        store.put_candidate(row.id, secret(number, "candidate"))
+        store.put_candidate(row.id, row.generation, secret(number, "candidate"))
         store.put_state(replace(flow(str(number)), sealed=secret(number, "sealed")), 600)
     everything = b"".join(contents(path).values())
     assert b"<first 3>" in everything
@@ -204,6 +218,25 @@ def test_deleted_secrets_are_gone_from_the_file_once_it_is_closed(path: Path, st
     assert set(left) == {"vault.db"}
     for what in (b"<first", b"<candidate", b"<sealed"):
         assert what not in left["vault.db"]
+
+
+def test_an_erased_owners_secrets_and_keys_are_gone_from_the_file_once_it_is_closed(
+    path: Path, store: SQLiteStore
+) -> None:
+    row = replace(connection(), envelope=b"<envelope>" * 90, candidate=b"<candidate>" * 90)
+    store.insert(row)
+    store.put_state(replace(flow(), sealed=b"<sealed>" * 90), 600)
+    store.queue_revocation(revocation(row, envelope=b"<late>" * 90))
+    store.add_data_key(replace(wrapped_key(), wrapped=b"<wrapped>" * 90))
+    store.replace_data_key(replace(wrapped_key("new"), wrapped=b"<wrapped>" * 90), wrapped_key().key_id)
+    secrets = (b"<envelope>", b"<candidate>", b"<sealed>", b"<late>", b"<wrapped>")
+    before = b"".join(contents(path).values())
+    assert all(secret in before for secret in secrets)
+    store.erase_owner(TENANT, OWNER)
+    store.close()
+    left = contents(path)
+    assert set(left) == {"vault.db"}
+    assert not [secret for secret in secrets if secret in left["vault.db"]]
 
 
 # versions and strangers
@@ -290,7 +323,13 @@ def test_i7_refused_operations_leave_every_byte_as_it_was(path: Path, store: SQL
         store.put_state(state, 600)
     assert not store.write_token(token_write(row, expected_generation=9))
     assert not store.write_status(status_write(row, Status.REVOKED, expected_generation=9, wipe=True))
-    assert not store.open_intent(row.id, 9, 0, b"digest", 1.0, 2.0)
+    assert not store.open_intent(intent(row, expected_generation=9))
+    assert not store.write_failure(failure(row, expected_generation=9))
+    assert not store.write_warning(row.id, 9.0, None)
+    assert store.tombstone(status_write(row, Status.REVOKED, expected_generation=9), revocation(row)) is None
+    assert not store.claim_revocation("nowhere", 0, 1.0)
+    assert not store.finish_revocation("nowhere", "revoked", 1.0)
+    assert store.erase_owner(TENANT, "nobody") == 0
     assert not store.release_lease(row.id, "nobody")
     assert not store.replace_data_key(wrapped_key(), "unknown")
     for what in fitting:

@@ -20,7 +20,7 @@ import pytest_asyncio
 
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.sandbox.contracts.base import race_in_threads
-from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, token_write, wrapped_key
+from socialvault.sandbox.contracts.rows import OWNER, TENANT, connection, flow, intent, token_write, wrapped_key
 from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore, schema
 
 InChild = Callable[[Callable[[], Any]], Any]
@@ -224,7 +224,7 @@ def test_a_forked_child_opens_its_own_connections_and_holds_its_own_locks(
         wrote = store.write_token(token_write(row))
         return [read, wrote, bool(locks_of(os.getpid(), path))]
 
-    assert in_child(child) == [True, True, True]
+    assert in_child(child) == [True, "active", True]
     read = store.read_token(row.id, TENANT, OWNER)
     assert read is not None
     assert read.generation == 2
@@ -301,7 +301,7 @@ async def test_an_event_loop_in_a_forked_child_has_a_working_store(path: Path, i
         thread.join()
         return outcome
 
-    assert in_child(child) == [True, True]
+    assert in_child(child) == [True, "active"]
     read = await store.read_token(row.id, TENANT, OWNER)
     assert read is not None
     assert read.generation == 2
@@ -338,7 +338,8 @@ def test_what_a_file_is_is_read_in_one_moment_while_another_process_makes_it(pat
 def test_f_08_of_racing_processes_one_wins_each_round(path: Path, store: SQLiteStore, in_children: InChildren) -> None:
     rounds = 15
     store.insert(connection())
-    store.insert(connection("intent", subject="intent"))
+    sent = connection("intent", subject="intent")
+    store.insert(sent)
     for number in range(rounds):
         store.put_state(flow(str(number)), 600)
 
@@ -355,7 +356,7 @@ def test_f_08_of_racing_processes_one_wins_each_round(path: Path, store: SQLiteS
                 is not None,
                 "account": store.insert(account) is None,
                 "generation": store.write_token(token_write(connection(), expected_generation=number + 1)),
-                "attempt": store.open_intent("intent", 1, number, b"digest", 1.0, 2.0),
+                "attempt": store.open_intent(intent(sent, expected_attempt=number, lifetime_seconds=0.0)),
                 "key": store.add_data_key(key) == key,
             }
             won += [f"{kind}-{number}" for kind, outcome in outcomes.items() if outcome]

@@ -24,7 +24,8 @@ async def test_i6_a_disconnected_connection_is_gone_here_and_at_the_provider(wor
         with pytest.raises(ConnectionNotFoundError):
             await getattr(world.vault, call)(connection.id, **MINE)
     assert await world.vault.connections(**MINE) == ()
-    assert (await world.vault.disconnect(connection.id, **MINE)).outcome == "already_gone"
+    assert (await world.vault.disconnect(connection.id, **MINE)).outcome == "revoked"
+    assert (await world.vault.receipt(connection.id, **MINE)).outcome == "revoked"
     assert [event.name for event in world.events] == ["connected", "disconnected", "revoked"]
     again = await world.connect(slug)
     assert again.id != connection.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from socialvault.exceptions import (
     TokenAtRiskError,
     TransportError,
 )
+from socialvault.model.rows import TokenWrite
 from socialvault.model.status import Status
 
 if TYPE_CHECKING:
@@ -107,19 +109,26 @@ async def test_f_18_a_dead_grant_is_said_once_and_not_asked_again(world: World) 
     assert (await token_of(world, connection)).reveal() in world.sandbox.live_tokens("x")
 
 
-async def test_f_18_a_sibling_that_renewed_meanwhile_wins(world: World) -> None:
-    """A second writer without any lock rotates while we ask: no false alarm, its token is served."""
+async def test_f_18_a_writer_that_knows_no_lock_and_no_intent_raises_no_false_alarm(world: World) -> None:
+    """It rotates at the provider and writes that down a moment later; our refusal comes in between."""
     connection = await world.connect("x")
+    world.sandbox.settings("x", reuse="refused")
     world.sandbox.clock.advance(HOURS_3)
-    other = world.build()
-    await other.open()
-    world.sandbox.settings("x", reuse_grace=timedelta(0))
-    world.sandbox.fault("x", "token", latency=timedelta(milliseconds=300), error="invalid_grant")
-    slow = asyncio.create_task(token_of(world, connection))
-    await asyncio.sleep(0.1)
-    winner = await other.token(connection.id, owner=OWNER, tenant=TENANT)
-    assert (await slow).reveal() == winner.reveal()
+    core = world.vault.vault._cases.core
+    row = await core.row(connection.id, TENANT, OWNER)
+    record, provider = await core.open(row), core.provider_of(row)
+    theirs = await core.conversations.run(provider.renew(provider.static_server, record.token, row.account.subject))
+    ours = asyncio.create_task(token_of(world, connection))
+    await asyncio.sleep(0.3)
+    assert not ours.done()
+    written = replace(record, token=theirs, due_at=None)
+    envelope = (await core.sealers(row)).seal(written, row, row.generation + 1)
+    assert await core.store.write_token(
+        TokenWrite(row.id, row.generation, envelope, row.key_id, row.updated_at_seconds, None, None)
+    )
+    assert (await ours).reveal() == theirs.access_token.reveal()
     assert (await stored(world, connection)).status is Status.ACTIVE
+    assert "reauthorization_required" not in [event.name for event in world.events]
 
 
 TRANSIENT: list[tuple[dict[str, Any], type[Exception]]] = [
@@ -148,7 +157,14 @@ async def test_f_20_f_21_a_transient_failure_blames_nobody(
         assert caught.value.retry_after == timedelta(seconds=30)  # type: ignore[attr-defined]
     after = await stored(world, connection)
     assert (after.status, after.generation) == (Status.ACTIVE, 1)
+    requests = world.token_requests("linkedin")
+    with pytest.raises(error):  # nobody asks again at once
+        await token_of(world, connection)
+    assert world.token_requests("linkedin") == requests
+    world.sandbox.clock.advance(timedelta(minutes=1))
     assert (await token_of(world, connection)).generation == 2
+    names = [event.name for event in world.events]
+    assert names[1:] == ["renewal_failing", "refreshed", "renewal_recovered"]
 
 
 async def test_f_20_a_token_that_is_still_valid_is_served_meanwhile(world: World) -> None:
@@ -163,6 +179,7 @@ async def test_f_20_a_token_that_is_still_valid_is_served_meanwhile(world: World
     with pytest.raises(ProviderUnavailableError):
         await token_of(world, connection)
     world.sandbox.clear_faults()
+    world.sandbox.clock.advance(timedelta(minutes=1))
     assert (await token_of(world, connection)).generation == 2
 
 
@@ -174,7 +191,13 @@ async def test_f_19_a_rejected_client_never_flags_its_users(world: World) -> Non
         await token_of(world, connection)
     assert caught.value.action == "fix_configuration"
     assert (await stored(world, connection)).status is Status.ACTIVE
+    with pytest.raises(ClientRejectedError):  # frozen: who asks once more learns nothing new
+        await token_of(world, connection)
+    assert world.token_requests("x") == 2  # the code, and one renewal
+    world.sandbox.clock.advance(timedelta(minutes=6))
     assert (await token_of(world, connection)).generation == 2
+    about_client = [(event.name, event.reason) for event in world.events if not event.connection_id]
+    assert about_client == [("client_rejected", "invalid_client"), ("client_accepted", "")]
 
 
 async def test_another_client_id_is_a_configuration_error(world: World) -> None:
@@ -482,6 +505,7 @@ async def test_a_transport_that_never_sends_leaves_everything(world: World) -> N
     with pytest.raises(TransportError) as caught:
         await world.build().token(connection.id, owner=OWNER, tenant=TENANT)
     assert caught.value.request_sent is False
+    world.sandbox.clock.advance(timedelta(seconds=2))
     assert (await token_of(world, connection)).generation == 2
 
 

@@ -57,7 +57,7 @@ async def test_the_application_is_told_before_anything_is_gone(world: World, han
     connection = await world.connect("facebook")
     await handle(delete_account_data)
     names = [(event.name, event.reason) for event in world.events if event.connection_id == connection.id]
-    assert names == [("connected", ""), ("data_deletion_requested", ""), ("disconnected", ""), ("revoked", "")]
+    assert names == [("connected", ""), ("data_deletion_requested", ""), ("disconnected", ""), ("revoked", "revoked")]
 
 
 async def test_sub_accounts_go_with_their_parent_and_are_told_of(world: World, handle: Handle, rows: Handle) -> None:

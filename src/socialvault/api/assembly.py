@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from functools import cached_property
 from inspect import iscoroutinefunction
@@ -11,6 +12,7 @@ from socialvault.crypto.keyring import Keyring
 from socialvault.exceptions import ConfigurationError
 from socialvault.vault.conversation import Conversations
 from socialvault.vault.core import Core
+from socialvault.vault.events import Events
 from socialvault.vault.settings import Settings
 from socialvault.vault.tokens import Tokens
 
@@ -19,22 +21,29 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from socialvault.ports.clock import Clock
+    from socialvault.ports.escrow import AsyncEscrow, Escrow
     from socialvault.ports.key_service import AsyncKeyService
     from socialvault.ports.runtime import Runtime
     from socialvault.ports.store import AsyncStore, Store
     from socialvault.ports.transport import AsyncTransport
     from socialvault.vault.admin import Operations
+    from socialvault.vault.circuit import Circuits
     from socialvault.vault.connections import Connections
-    from socialvault.vault.core import Observer
+    from socialvault.vault.custody import Custody
+    from socialvault.vault.erasure import Erasures
+    from socialvault.vault.events import Observer
     from socialvault.vault.flows import Flows
     from socialvault.vault.grants import Grants
     from socialvault.vault.health import Health
+    from socialvault.vault.outbox import Outbox
     from socialvault.vault.renewal import Renewal
     from socialvault.vault.revocation import Revocation
+    from socialvault.vault.saving import Saving
     from socialvault.vault.settings import Providers, SharedAccounts
     from socialvault.vault.sub_accounts import SubAccounts
+    from socialvault.vault.sweep import Sweeps
 
-_COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send"}
+_COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send", "escrow": "keep"}
 
 
 class SystemClock:
@@ -51,13 +60,46 @@ class UseCases:
     def __init__(self, core: Core) -> None:
         self.core = core
         self.tokens = Tokens(core, lambda: self.renewal)
+        if core.escrow is not None:
+            core.at_start.append(self._replay)
+
+    async def _replay(self) -> None:
+        await self.custody.replay()
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Revokes at providers."""
+        from socialvault.vault.outbox import Outbox
+
+        return Outbox(self.core)
+
+    @cached_property
+    def saving(self) -> Saving:
+        """Keeps tokens that arrived."""
+        from socialvault.vault.saving import Saving
+
+        return Saving(self.core, self.outbox)
+
+    @cached_property
+    def custody(self) -> Custody:
+        """Brings waiting tokens home."""
+        from socialvault.vault.custody import Custody
+
+        return Custody(self.core, self.saving)
+
+    @cached_property
+    def circuits(self) -> Circuits:
+        """Leaves providers alone that are down."""
+        from socialvault.vault.circuit import Circuits
+
+        return Circuits(self.core.clock, self.core.settings.exchange_deadline)
 
     @cached_property
     def grants(self) -> Grants:
         """Writes grants."""
         from socialvault.vault.grants import Grants
 
-        return Grants(self.core)
+        return Grants(self.core, self.saving)
 
     @cached_property
     def sub_accounts(self) -> SubAccounts:
@@ -69,9 +111,19 @@ class UseCases:
     @cached_property
     def renewal(self) -> Renewal:
         """Renews tokens."""
+        from socialvault.vault.attempt import Attempts
+        from socialvault.vault.lease import Leases
         from socialvault.vault.renewal import Renewal
 
-        return Renewal(self.core, self.grants, self.sub_accounts)
+        attempts = Attempts(self.core, self.circuits, self.grants, self.saving, self.custody)
+        return Renewal(self.core, Leases(self.core), attempts, self.sub_accounts)
+
+    @cached_property
+    def sweeps(self) -> Sweeps:
+        """Does what is due."""
+        from socialvault.vault.sweep import Sweeps
+
+        return Sweeps(self.core, self.tokens, self.circuits, self.custody, self.outbox)
 
     @cached_property
     def flows(self) -> Flows:
@@ -92,7 +144,14 @@ class UseCases:
         """Disconnects."""
         from socialvault.vault.revocation import Revocation
 
-        return Revocation(self.core, self.sub_accounts)
+        return Revocation(self.core, self.outbox, self.sub_accounts)
+
+    @cached_property
+    def erasures(self) -> Erasures:
+        """Erases owners."""
+        from socialvault.vault.erasure import Erasures
+
+        return Erasures(self.core, self.revocation, self.custody, self.outbox)
 
     @cached_property
     def operations(self) -> Operations:
@@ -110,12 +169,14 @@ class UseCases:
 
 def settings_of(
     *, redirect_uri: str, return_to: Iterable[str], leeway: timedelta, state_lifetime: timedelta,
-    exchange_deadline: timedelta, on_shared_account: SharedAccounts,
+    exchange_deadline: timedelta, lease: timedelta, patience: timedelta, on_shared_account: SharedAccounts,
 ) -> Settings:  # fmt: skip
     """Build and check the settings."""
     if isinstance(return_to, str):
         raise ConfigurationError("return_to must be a collection of paths, not one str")
-    settings = Settings(redirect_uri, tuple(return_to), leeway, state_lifetime, exchange_deadline, on_shared_account)
+    settings = Settings(
+        redirect_uri, tuple(return_to), leeway, state_lifetime, exchange_deadline, lease, patience, on_shared_account
+    )
     settings.check()
     return settings
 
@@ -131,17 +192,21 @@ def assemble(
     clock: Clock,
     observers: Sequence[Observer],
     key_cache: timedelta,
+    escrow: AsyncEscrow | None,
 ) -> UseCases:
     """Join the collaborators."""
+    events = Events(observers, clock)
+    keyring = Keyring(store, service, clock, cache_seconds=key_cache.total_seconds(), told=events.about_key)
     core = Core(
         settings=settings,
         providers=providers,
         store=store,
-        keyring=Keyring(store, service, clock, cache_seconds=key_cache.total_seconds()),
+        keyring=keyring,
         conversations=Conversations(transport, clock),
         runtime=runtime,
         clock=clock,
-        observers=observers,
+        events=events,
+        escrow=escrow,
     )
     return UseCases(core)
 
@@ -188,6 +253,32 @@ def open_async_store(url: str, clock: Clock) -> AsyncStore:
     from socialvault.stores.sqlite import AsyncSQLiteStore
 
     return AsyncSQLiteStore(sqlite_path(url), clock=clock)
+
+
+def open_escrow(escrow: str | os.PathLike[str] | Escrow | None) -> Escrow | None:
+    """Return the escrow in the folder that a path names, or the object itself.
+
+    Raises:
+        ConfigurationError: it is for event loops.
+    """
+    if isinstance(escrow, (str, os.PathLike)):
+        from socialvault.stores.escrow import FileEscrow
+
+        return FileEscrow(escrow)
+    if escrow is not None:
+        require_blocking(escrow, "escrow")
+    return escrow
+
+
+def open_async_escrow(escrow: str | os.PathLike[str] | AsyncEscrow | None) -> AsyncEscrow | None:
+    """As `open_escrow`, for event loops."""
+    if isinstance(escrow, (str, os.PathLike)):
+        from socialvault.stores.escrow import AsyncFileEscrow
+
+        return AsyncFileEscrow(escrow)
+    if escrow is not None and not is_asynchronous(escrow, "escrow"):
+        raise ConfigurationError("escrow is blocking; use Vault, or an escrow for event loops")
+    return escrow
 
 
 def sqlite_path(url: str) -> str:

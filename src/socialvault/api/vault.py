@@ -7,30 +7,41 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Self
 
-from socialvault.api.assembly import SystemClock, UseCases, assemble, open_store, require_blocking, settings_of
+from socialvault.api.assembly import (
+    SystemClock,
+    UseCases,
+    assemble,
+    open_escrow,
+    open_store,
+    require_blocking,
+    settings_of,
+)
 from socialvault.api.source import ConnectionSource
 from socialvault.api.transport import LazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.threads import ThreadRuntime, run
-from socialvault.vault.blocking import BlockingKeyService, BlockingStore, BlockingTransport
+from socialvault.vault.blocking import BlockingEscrow, BlockingKeyService, BlockingStore, BlockingTransport
 from socialvault.vault.settings import Providers
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
     from types import TracebackType
 
     import httpx
 
-    from socialvault.model.connection import Connection, Receipt, SubAccount
+    from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
     from socialvault.model.login import Completed, Login, Parameters
     from socialvault.model.secret import Secret
+    from socialvault.model.sweep import Sweep
     from socialvault.model.token import AccessToken
     from socialvault.ports.clock import Clock
+    from socialvault.ports.escrow import Escrow
     from socialvault.ports.key_service import KeyService
     from socialvault.ports.store import Store
     from socialvault.ports.transport import Transport
     from socialvault.providers.base import Provider
-    from socialvault.vault.core import Observer
+    from socialvault.vault.events import Observer
     from socialvault.vault.health import Health
     from socialvault.vault.settings import SharedAccounts
 
@@ -48,9 +59,15 @@ class Vault:
             from a request.
         return_to: own paths that a flow may end on: exact, or with a trailing ``/*``.
         observers: callables told about every transition of a connection.
+        escrow: a folder of this machine where a token waits when the provider has answered and the store is away.
+            None: such a token is lost if the store stays away, and with it the connection at a provider whose refresh
+            tokens work once.
         leeway: how long before expiry a token counts as expired.
         state_lifetime: how long a person may take at the provider.
-        exchange_deadline: for a whole conversation with a provider.
+        exchange_deadline: for a whole conversation with a provider. As long nobody else presents a refresh token that
+            was sent and not answered.
+        lease: how long a process that died while it renewed a connection keeps the others waiting.
+        patience: how long a caller waits for a renewal by another process.
         on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
             a ``separate`` connection for each owner.
         key_cache: how long an unwrapped data key is used without asking the store again.
@@ -69,10 +86,13 @@ class Vault:
         keys: KeyService,
         redirect_uri: str,
         return_to: Iterable[str] = (),
+        escrow: str | os.PathLike[str] | Escrow | None = None,
         observers: Iterable[Observer] = (),
         leeway: timedelta = timedelta(seconds=60),
         state_lifetime: timedelta = timedelta(minutes=10),
-        exchange_deadline: timedelta = timedelta(seconds=60),
+        exchange_deadline: timedelta = timedelta(seconds=45),
+        lease: timedelta = timedelta(seconds=30),
+        patience: timedelta = timedelta(seconds=10),
         on_shared_account: SharedAccounts = "refuse",
         key_cache: timedelta = timedelta(minutes=5),
         transport: Transport | None = None,
@@ -85,6 +105,8 @@ class Vault:
             leeway=leeway,
             state_lifetime=state_lifetime,
             exchange_deadline=exchange_deadline,
+            lease=lease,
+            patience=patience,
             on_shared_account=on_shared_account,
         )
         require_blocking(keys, "keys")
@@ -92,6 +114,7 @@ class Vault:
             require_blocking(store, "store")
         if transport is not None:
             require_blocking(transport, "transport")
+        kept = open_escrow(escrow)
         self._clock, self._store, self._given_transport = clock, store, transport
         self._runtime = ThreadRuntime()
         self._assemble = partial(
@@ -103,6 +126,7 @@ class Vault:
             clock=clock,
             observers=_blocking(observers),
             key_cache=key_cache,
+            escrow=None if kept is None else BlockingEscrow(kept),
         )
         self._begin_anew()
 
@@ -185,16 +209,26 @@ class Vault:
         del params, cookies  # this frame may raise, and a traceback shows its locals
         return run(self._cases.flows.complete(delivery, slug=provider, owner=owner, tenant=tenant))
 
-    def token(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
+    def token(self, connection_id: str, *, owner: str, tenant: str = "", reason: str = "") -> AccessToken:
         """Return a valid access token, renewed if it is due. A renewed one is stored before you see it.
+
+        Of any number of callers in any number of processes one renews it, and the others share what came of it. While
+        the provider can't renew it, a token that is still valid is served.
+
+        Args:
+            reason: what it is read for; told to observers that want to know about reads.
 
         Raises:
             ConnectionNotFoundError: this owner has no such connection.
             ReauthorizationRequiredError: only the account's owner can renew it.
-            ProviderUnavailableError, RateLimitedError, TransportError, OutcomeUnknownError: try again later.
+            RefreshBusyError: another process is still renewing it; ask again after ``retry_after``.
+            OutcomeUnknownError: the renewal was sent and not answered; it will be settled, ask again later.
+            ProviderError, TransportError: the provider does not renew it now; the branch says who must act.
+            TokenAtRiskError: it was renewed, and neither the store nor the escrow could keep it.
+            StoreUnavailableError: the store is away.
             EncryptionError: the stored record can't be opened; nothing was changed.
         """
-        return run(self._token(connection_id, owner, tenant))
+        return run(self._token(connection_id, owner, tenant, reason))
 
     def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
         """Renew the token now, due or not, and return it.
@@ -256,13 +290,54 @@ class Vault:
 
         Spec: RFC 7009.
 
+        The provider is asked again by `renew_due` until it answers, for a week. Where revoking would end the whole
+        grant, it is left out while another live connection shares it.
+
         Returns:
-            What was reached. ``pending``: the provider could not be; disconnect again to retry.
+            What was reached so far.
 
         Raises:
             ConnectionNotFoundError: this owner never had such a connection.
         """
         return run(self._cases.revocation.disconnect(connection_id, owner, tenant))
+
+    def receipt(self, connection_id: str, *, owner: str, tenant: str = "") -> Receipt:
+        """Return what a disconnect has reached by now, without asking anybody.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such disconnected connection.
+        """
+        return run(self._cases.revocation.receipt(connection_id, owner, tenant))
+
+    def renew_due(self, *, limit: int = 500, budget: int | Mapping[str, int] | None = None) -> Sweep:
+        """Do once what is due: call it every minute or so, from any scheduler, in as many processes as you like.
+
+        It renews tokens that are due, stores those that wait in the escrow, asks providers again that have not
+        confirmed a revocation, and emits ``expires_soon`` 14, 7 and 1 days before a connection dies. What another
+        process is at is left to it.
+
+        Args:
+            limit: of each kind at most.
+            budget: renewals per provider at most, one number for all of them or by slug; None: `limit`.
+
+        Returns:
+            Counts; nothing that fails for one connection keeps another from its turn.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+        """
+        return run(self._cases.sweeps.renew_due(limit, budget))
+
+    def erase_owner(self, owner: str, *, tenant: str = "") -> Erasure:
+        """Disconnect all of an owner's connections, then delete them and the key that their tokens were sealed under.
+
+        What can't be revoked at a provider now is given up. Calling it again finishes what was cut off.
+
+        Raises:
+            OutcomeUnknownError: it takes longer than ``exchange_deadline``, and goes on.
+            StoreUnavailableError: the store is away.
+        """
+        return run(self._cases.erasures.erase(owner, tenant))
 
     def import_tokens(
         self,

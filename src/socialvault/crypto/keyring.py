@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from os import urandom
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -15,11 +16,15 @@ from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
 from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
+    from socialvault.model.events import EventName
     from socialvault.ports.clock import Clock
     from socialvault.ports.key_service import AsyncKeyService
     from socialvault.ports.key_store import AsyncKeyStore
 
 DAY_SECONDS = 86_400.0
+
+#: Told of a key that was made: the event's name, tenant, owner, key id.
+KeyObserver = Callable[["EventName", str, str, str], Awaitable[None]]
 
 _CANARY: Final = b"socialvault canary"
 
@@ -35,6 +40,7 @@ class Keyring:
         cache_seconds: how long an unwrapped DEK is used without asking the store again.
         cache_size: how many sealers are kept, the oldest go first.
         cryptoperiod_seconds: after this age a DEK is replaced at the next write; it stays for reading.
+        told: is told of every key that is made: the event's name, tenant, owner and the key's id.
     """
 
     def __init__(
@@ -46,6 +52,7 @@ class Keyring:
         cache_seconds: float = 300.0,
         cache_size: int = 200_000,
         cryptoperiod_seconds: float = 90 * DAY_SECONDS,
+        told: KeyObserver | None = None,
     ) -> None:
         self._store = store
         self._service = service
@@ -53,6 +60,7 @@ class Keyring:
         self._cache_seconds = cache_seconds
         self._cache_size = cache_size
         self._cryptoperiod_seconds = cryptoperiod_seconds
+        self._told = told
         self._vault_id = b""
         self._vault_keys: dict[str, AESGCM] = {}
         self._primary_vault_key = ""
@@ -96,10 +104,9 @@ class Keyring:
         wrapped = await self._service.wrap(key.reveal(), KeyContext(vault_id, "vault-key", "", key_id.hex()))
         canary = Sealer(AESGCM(key.reveal()), key_id, vault_id, "canary", "", "").seal(_CANARY, "", "", b"", 0)
         now = self._clock.now_seconds()
-        await self._store.create_vault(
-            VaultRow(vault_id, canary, now),
-            WrappedKey(key_id.hex(), "", "", wrapped, self._service.primary_id, "primary", now),
-        )
+        vault_key = WrappedKey(key_id.hex(), "", "", wrapped, self._service.primary_id, "primary", now)
+        if await self._store.create_vault(VaultRow(vault_id, canary, now), vault_key):
+            await self._tell("vault_created", vault_key)
 
     async def _unwrap_vault_key(self, vault_id: bytes, row: WrappedKey) -> AESGCM:
         if self._service.key_ids and row.wrapped_by not in self._service.key_ids:
@@ -153,20 +160,37 @@ class Keyring:
 
     async def for_flow(self, sealed: bytes | None, tenant: str, owner: str) -> Sealer:
         """Return the sealer for pending flows, under the vault's own DEK; `sealed` is what it must open, if any."""
-        if sealed is None:
-            cipher, key_id, _ = await self._primary("", "")
-        else:
-            cipher, key_id = await self._own_data_key(parse_key_id(sealed))
+        cipher, key_id = await self._data_key(sealed, "", "")
         return Sealer(cipher, key_id, self._vault_id, "state", tenant, owner)
 
-    async def _own_data_key(self, key_id: bytes) -> tuple[AESGCM, bytes]:
-        cipher, primary_id, _ = await self._primary("", "")
-        if key_id == primary_id:
+    async def for_escrow(self, sealed: bytes | None, tenant: str, owner: str) -> Sealer:
+        """Return the sealer for token answers that the store could not take as they came, candidates included.
+
+        Args:
+            sealed: what it must open; None to seal.
+        """
+        cipher, key_id = await self._data_key(sealed, tenant, owner)
+        return Sealer(cipher, key_id, self._vault_id, "escrow", tenant, owner)
+
+    async def _data_key(self, sealed: bytes | None, tenant: str, owner: str) -> tuple[AESGCM, bytes]:
+        """Return the DEK that `sealed` names, or the primary one."""
+        if sealed is None:
+            cipher, key_id, _ = await self._primary(tenant, owner)
             return cipher, key_id
-        row = await self._store.data_key(key_id.hex())
+        wanted = parse_key_id(sealed)
+        entry = self._primaries.get((tenant, owner))
+        if entry is not None and entry[1] == wanted:
+            return entry[0], wanted
+        row = await self._store.data_key(wanted.hex())
         if row is None:
-            raise KeyNotFoundError(f"the flow's key {key_id.hex()[:12]}… is not stored")
-        return self._unwrap_data_key(row, "", ""), key_id
+            raise KeyNotFoundError(f"the record's key {wanted.hex()[:12]}… is not stored")
+        return self._unwrap_data_key(row, tenant, owner), wanted
+
+    def forget(self, tenant: str, owner: str) -> None:
+        """Drop an owner's keys from memory."""
+        self._primaries.pop((tenant, owner), None)
+        for entry in [entry for entry in self._sealers if entry[1:] == (tenant, owner)]:
+            self._sealers.pop(entry, None)
 
     def _remember(self, cipher: AESGCM, key_id: bytes, tenant: str, owner: str, until: float) -> Sealer:
         sealer = Sealer(cipher, key_id, self._vault_id, "token", tenant, owner)
@@ -183,14 +207,23 @@ class Keyring:
             return entry
         row = await self._store.primary_data_key(tenant, owner)
         if row is None:
-            row = await self._store.add_data_key(self._new_data_key(tenant, owner))
+            made = self._new_data_key(tenant, owner)
+            row = await self._store.add_data_key(made)
+            if row.key_id == made.key_id:
+                await self._tell("data_key_created", made)
         elif row.created_at_seconds + self._cryptoperiod_seconds < now:
-            await self._store.replace_data_key(self._new_data_key(tenant, owner), row.key_id)
+            made = self._new_data_key(tenant, owner)
+            if await self._store.replace_data_key(made, row.key_id):
+                await self._tell("data_key_replaced", made)
             row = await self._store.primary_data_key(tenant, owner) or row
         cipher = self._unwrap_data_key(row, tenant, owner)
         entry = (cipher, bytes.fromhex(row.key_id), now + self._cache_seconds)
         _keep(self._primaries, self._cache_size, (tenant, owner), entry)
         return entry
+
+    async def _tell(self, name: EventName, key: WrappedKey) -> None:
+        if self._told is not None:
+            await self._told(name, key.tenant, key.owner, key.key_id)
 
     def _new_data_key(self, tenant: str, owner: str) -> WrappedKey:
         sealer = self._wrapping_sealer(self._primary_vault_key, tenant, owner)

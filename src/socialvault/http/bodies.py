@@ -99,6 +99,8 @@ class ConnectionDocument(Document):
     scopes: list[str]
     expires_at: datetime | None
     dies_at: datetime | None = Field(description="When only a new sign-in helps, as far as is known.")
+    expires_soon: int | None = Field(description="14, 7 or 1 when that is at most so many days away.")
+    failing_since: datetime | None = Field(description="Since when renewals fail; a valid token is served meanwhile.")
     renewable: bool
     created_at: datetime
     updated_at: datetime
@@ -126,7 +128,7 @@ class PlatformDocument(Document):
 
     slug: str
     name: str
-    renewal: str = Field(description="How a connection is kept alive: rotating, static, exchange or none.")
+    renewal: str = Field(description="How a connection is kept alive: rotating, static, exchange, extend or none.")
     sub_account_kind: str = Field(description="What its sub-accounts are; empty where it has none.")
     connected: bool = Field(description="Whether an account of this owner is connected and works.")
     connections: list[ConnectionDocument]

@@ -25,6 +25,9 @@ class Connection:
         status, reason: where it stands, and why when it is not active.
         scopes: granted.
         expires_at: of the access token. dies_at: when only a new authorisation helps; None when nothing says so.
+        expires_soon: 14, 7 or 1 when `dies_at` is at most so many days away, else None.
+        failing_since: since when renewals fail, None when they don't; a valid token is served all the same.
+        failing_with: the name of the last failure's error class.
         renewable: whether the library can keep it alive by itself.
     """
 
@@ -45,6 +48,9 @@ class Connection:
     scopes: Scopes
     expires_at: datetime | None
     dies_at: datetime | None
+    expires_soon: int | None
+    failing_since: datetime | None
+    failing_with: str
     renewable: bool
     generation: int
     created_at: datetime
@@ -77,7 +83,7 @@ class SubAccountGrant:
     access_token: Secret[str] | None = None
 
 
-RevocationOutcome = Literal["revoked", "unsupported", "already_gone", "kept_for_sibling", "pending"]
+RevocationOutcome = Literal["revoked", "unsupported", "already_gone", "kept_for_sibling", "gave_up", "pending"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +91,9 @@ class Receipt:
     """What a disconnect reached.
 
     Attributes:
-        outcome: at the provider. ``pending``: it could not be reached yet; disconnect again to retry.
-            Here the connection is unusable whatever the outcome.
+        outcome: at the provider. ``pending``: it could not be reached yet, and will be asked again by `renew_due` or
+            another disconnect; ``gave_up``: it could not be reached for a week. Here the connection is unusable
+            whatever the outcome.
     """
 
     connection_id: str
@@ -94,3 +101,22 @@ class Receipt:
     outcome: RevocationOutcome
     at: datetime
     children: tuple[Receipt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What `erase_owner` reached.
+
+    It does not reach backups of the database that hold the owner's wrapped data key beside the records, other
+    databases, logs of events, or data that the provider keeps.
+
+    Attributes:
+        erased: how many connections were deleted, long disconnected ones included.
+        receipts: of those that were still to be revoked at their providers.
+    """
+
+    owner: str
+    tenant: str
+    at: datetime
+    erased: int
+    receipts: tuple[Receipt, ...] = ()

@@ -11,19 +11,43 @@ if TYPE_CHECKING:
 EventName = Literal[
     "connected",
     "reconnected",
-    "refreshed",
-    "reauthorization_required",
+    "imported",
     "sub_account_selected",
+    # renewal
+    "refreshed",
+    "renewal_failing",
+    "renewal_recovered",
+    "reauthorization_required",
+    "recovered",
+    "expires_soon",
+    "token_escrowed",
+    # the end
     "disconnected",
     "revoked",
-    "imported",
+    "owner_erased",
     "data_deletion_requested",
+    # of the application at a provider, not of one connection
+    "client_rejected",
+    "client_accepted",
+    # keys, and reads where an observer asks for them
+    "vault_created",
+    "data_key_created",
+    "data_key_replaced",
+    "token_read",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One transition of one connection."""
+    """One transition of one connection.
+
+    Attributes:
+        connection_id, owner, provider: "" where the event is not about one.
+        reason: why, in one word or number: of a dead grant, a failing renewal (the error's class), an outcome at the
+            provider, the days left, what a token was read for.
+        dies_at: when only a new authorisation helps, where the event is about that.
+        key_id: of the key that an event is about, hex.
+    """
 
     name: EventName
     at: datetime
@@ -33,3 +57,5 @@ class Event:
     provider: str
     generation: int
     reason: str = ""
+    dies_at: datetime | None = None
+    key_id: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -27,6 +27,14 @@ class Runtime(Protocol):
 
         Raises:
             TimeoutError: `deadline_seconds` passed; the work goes on until its own deadlines end it.
+        """
+        ...
+
+    async def each(self, factories: Sequence[Factory[T]], at_most: int) -> list[T]:
+        """Run all of `factories`, `at_most` at a time; return their results in order.
+
+        Raises:
+            BaseException: the first error, once none runs any more.
         """
         ...
 

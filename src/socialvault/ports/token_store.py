@@ -1,7 +1,8 @@
 """The token store port: connections and their sealed tokens.
 
 Every method that names a connection on behalf of an owner takes the owner and the tenant and has both in its
-WHERE clause. Every token write is a compare-and-swap on the generation. A store sees sealed records only.
+WHERE clause. Every token write is a compare-and-swap on the generation. A store sees sealed records only. Leases and
+intents run by the store's own clock, so that the hosts' clocks may differ.
 Adapters raise `StoreUnavailableError` when the database can't be reached, is locked, full or read-only.
 """
 
@@ -12,7 +13,16 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.rows import (
+        ConnectionRow,
+        FailureWrite,
+        IntentWrite,
+        RevocationRow,
+        StatusWrite,
+        TokenRow,
+        TokenWrite,
+    )
+    from socialvault.model.status import Status
 
 
 class TokenStore(Protocol):
@@ -35,11 +45,16 @@ class TokenStore(Protocol):
         ...
 
     def insert(self, row: ConnectionRow) -> ConnectionRow | None:
-        """Insert `row` unless a live row has its account key; return that row, or None when inserted."""
+        """Insert `row` unless a live row has its account key; return that row, or None when inserted.
+
+        In the same step it cancels the pending revocations that would end the new row's grant: those that reach the
+        whole grant of its (provider, client id, issuer, subject). A tombstone none of whose revocations is left becomes
+        ``revoked`` with the reason ``kept_for_sibling`` and is wiped. A row that is not live, or a child, cancels none.
+        """
         ...
 
-    def write_token(self, write: TokenWrite) -> bool:
-        """Apply `write` to a live row; return False when its generation moved or it is not live."""
+    def write_token(self, write: TokenWrite) -> Status | None:
+        """Apply `write` to a live row; return the status it had, None when its generation moved or it is not live."""
         ...
 
     def write_status(self, write: StatusWrite) -> bool:
@@ -60,43 +75,91 @@ class TokenStore(Protocol):
         ...
 
     def delete(self, connection_id: str) -> int:
-        """Delete a revoked connection and its revoked children; return how many rows went.
+        """Delete a revoked connection and its revoked children, with their revocations; return how many rows went.
 
         A row of another status is never deleted.
         """
         ...
 
-    # cross-process renewal: a lease is an optimisation, an intent tells what was sent
+    # cross-process renewal: a lease is an optimisation, an intent decides who may present a token
 
-    def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
-        """Take the right to renew until `now_seconds` + `ttl_seconds`, if it is free, expired or already `holder`'s."""
+    def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
+        """Take the right to renew for `ttl_seconds`, if it is free, expired or already `holder`'s."""
         ...
 
     def release_lease(self, connection_id: str, holder: str) -> bool:
         """Give it back; False when `holder` no longer had it."""
         ...
 
-    def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
-    ) -> bool:
-        """Record that a refresh token is about to be presented; False when generation or attempt moved.
+    def open_intent(self, intent: IntentWrite) -> bool:
+        """Record that a token is about to be presented; durable on return.
 
-        It raises the attempt by one; a token write resets it to 0.
+        False when generation or attempt moved, the row is not live, or another's intent is still open.
         """
         ...
 
-    def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
-        """Keep a sealed token answer that lost the compare-and-swap beside the stored one."""
+    def write_failure(self, write: FailureWrite) -> bool:
+        """Apply `write` to a live row; return False when generation or attempt moved."""
         ...
 
-    def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
-        """Return active rows whose renewal is due, the longest due first."""
+    def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
+        """Keep a sealed token answer that lost the compare-and-swap beside the stored one.
+
+        False when the generation, which it is sealed for, moved, or the row is not live.
+        """
+        ...
+
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """Return active rows of an application at a provider whose renewal is due, the longest due first."""
+        ...
+
+    def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """Return active rows whose `warn_at_seconds` has come, the longest due first."""
+        ...
+
+    def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """Replace `warned_at_seconds` by `warn_at_seconds` in an active row; False when another did so first."""
+        ...
+
+    # revocations that the provider has not confirmed yet
+
+    def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        """Apply `write` to a connection, revoke and wipe its live children, and queue `revocation`, in one step.
+
+        Children get the reason ``parent_disconnected``. Returns the children as they were, or None when generation or
+        status moved, and nothing is changed then.
+        """
+        ...
+
+    def queue_revocation(self, revocation: RevocationRow) -> None:
+        """Add a revocation; one of the same id is kept as it is."""
+        ...
+
+    def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """Return revocations whose next attempt has come, the longest due first."""
+        ...
+
+    def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """Return a connection's pending revocations, oldest first."""
+        ...
+
+    def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        """Raise the attempt by one and put the next one off; False when another did so first, or it is settled."""
+        ...
+
+    def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        """Delete a revocation; return whether that ended its connection.
+
+        A tombstone whose last one it was becomes ``revoked``, is wiped, and has `outcome` as its reason.
+        """
+        ...
+
+    def erase_owner(self, tenant: str, owner: str) -> int:
+        """Delete an owner's connections, revocations, pending flows and data keys; return how many connections.
+
+        Raises:
+            StoreError: `owner` is empty; what has no owner is the vault's or a tenant's.
+        """
         ...
 
     # operators, across owners
@@ -136,7 +199,7 @@ class AsyncTokenStore(Protocol):
 
     async def insert(self, row: ConnectionRow) -> ConnectionRow | None: ...
 
-    async def write_token(self, write: TokenWrite) -> bool: ...
+    async def write_token(self, write: TokenWrite) -> Status | None: ...
 
     async def write_status(self, write: StatusWrite) -> bool: ...
 
@@ -148,23 +211,41 @@ class AsyncTokenStore(Protocol):
 
     async def delete(self, connection_id: str) -> int: ...
 
-    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool: ...
+    async def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool: ...
 
     async def release_lease(self, connection_id: str, holder: str) -> bool: ...
 
-    async def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
+    async def open_intent(self, intent: IntentWrite) -> bool: ...
+
+    async def write_failure(self, write: FailureWrite) -> bool: ...
+
+    async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool: ...
+
+    async def find_due(
+        self, provider: str, client_id: str, now_seconds: float, limit: int
+    ) -> Sequence[ConnectionRow]: ...
+
+    async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]: ...
+
+    async def write_warning(
+        self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None
     ) -> bool: ...
 
-    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool: ...
+    async def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None: ...
 
-    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]: ...
+    async def queue_revocation(self, revocation: RevocationRow) -> None: ...
+
+    async def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]: ...
+
+    async def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]: ...
+
+    async def claim_revocation(
+        self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float
+    ) -> bool: ...
+
+    async def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool: ...
+
+    async def erase_owner(self, tenant: str, owner: str) -> int: ...
 
     async def find(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote_plus, urlencode
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from socialvault.model.secret import Secret
+
+_SECRET_FIELD = b"client_secret="
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "none"]
 
@@ -67,6 +69,28 @@ def authenticated_post(
     return HttpRequest(
         "POST", url, headers=tuple(headers), body=urlencode(fields).encode("ascii"), untrusted_host=untrusted_host
     )
+
+
+def with_credentials(request: HttpRequest, credentials: ClientCredentials) -> HttpRequest:
+    """Return `request` as it would have been built with `credentials`, which differ in their secret alone.
+
+    What carries no client secret by their method comes back as it is, the very same object.
+    """
+    secret = credentials.client_secret
+    if secret is None or credentials.method == "none":
+        return request
+    if credentials.method == "client_secret_basic":
+        header = ("Authorization", _basic(credentials.client_id, secret))
+        headers = tuple(header if _is_basic(*given) else given for given in request.headers)
+        return request if headers == request.headers else replace(request, headers=headers)
+    field = urlencode({"client_secret": secret.reveal()}).encode("ascii")
+    fields = [field if given.startswith(_SECRET_FIELD) else given for given in request.body.split(b"&")]
+    body = b"&".join(fields)
+    return request if body == request.body else replace(request, body=body)
+
+
+def _is_basic(name: str, value: str) -> bool:
+    return name.lower() == "authorization" and value.startswith("Basic ")
 
 
 def _basic(client_id: str, secret: Secret[str]) -> str:

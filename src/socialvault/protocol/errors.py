@@ -8,17 +8,21 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from socialvault.exceptions import (
+    AccountMismatchError,
     ClientRejectedError,
+    IssuerMismatchError,
     MalformedResponseError,
     ProviderError,
     ProviderUnavailableError,
     RateLimitedError,
     ReauthorizationRequiredError,
+    TransportError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from socialvault.exceptions import SocialVaultError
     from socialvault.protocol.decoding import Document
     from socialvault.protocol.messages import HttpResponse
 
@@ -45,12 +49,33 @@ _STANDARD: Mapping[str, ErrorKind] = MappingProxyType(
         "slow_down": "rate_limited",
     }
 )
+# What servers say in RFC 6749's place. Each names the refresh token, the code, the client or the person to ask, so
+# that it means the same wherever it comes from; a code that could be about an access token has no place here.
+_DIALECTS: Mapping[str, ErrorKind] = MappingProxyType(
+    {
+        "bad_refresh_token": "reauthorize",  # GitHub, in a 200
+        "bad_verification_code": "reauthorize",
+        "incorrect_client_credentials": "client",
+        "invalid_refresh_token": "reauthorize",  # Slack, in a 200
+        "bad_client_secret": "client",
+        "invalid_client_id": "client",
+        "ratelimited": "rate_limited",
+        "BAD_REFRESH_TOKEN": "reauthorize",  # HubSpot, as `status`
+        "refresh_token_not_found": "reauthorize",  # Supabase, as `error_code`
+        "refresh_token_already_used": "reauthorize",
+        "interaction_required": "reauthorize",  # Microsoft: the person has to sign in, with a second factor, say
+    }
+)
+_KNOWN: Mapping[str, ErrorKind] = MappingProxyType({**_DIALECTS, **_STANDARD})
+# Where a code may be, most telling first; what is a number in these places most often repeats the status.
+_TEXT_CODES = ("error_code", "errorCode", "error_type", "code", "status")
 _TERMINAL: frozenset[ErrorKind] = frozenset({"reauthorize", "client"})
 _NO_MAP: Mapping[str, ErrorKind] = MappingProxyType({})
 
 _PRINTABLE_CHARACTERS = 200
 _LONGEST_WAIT = timedelta(days=1)
 _SECONDS = re.compile(r"-?[0-9]+")
+_BASIC_CHALLENGE = re.compile(r"(?:^|,)\s*basic\b", re.IGNORECASE)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII)
 
@@ -122,6 +147,28 @@ def unreadable(response: HttpResponse, problem: str, *, provider: str) -> Provid
     return malformed(problem, provider=provider, status=response.status)
 
 
+def may_have_committed(error: SocialVaultError) -> bool:
+    """Say whether the provider may have spent the token of a request that ended in `error`, or issued a new one.
+
+    True where nothing clear was said after the request may have arrived: no answer to what was sent, a 5xx, a 2xx that
+    can't be read. True as well where the answer was read and refused by us, for it is about another account. False for
+    what refuses clearly (any other 4xx, a 429, an error inside a 2xx), and for what was never sent.
+
+    Args:
+        error: of the request that presented the token. What finding the endpoints or reading an API ended in says
+            nothing about a token.
+    """
+    if isinstance(error, TransportError):
+        return error.request_sent
+    if isinstance(error, (AccountMismatchError, IssuerMismatchError)):
+        return True
+    if not isinstance(error, ProviderError):
+        return False
+    if isinstance(error, MalformedResponseError):
+        return error.status is None or 200 <= error.status < 300 or error.status >= 500
+    return error.status is not None and error.status >= 500
+
+
 def read_error(
     response: HttpResponse,
     document: Document | None,
@@ -132,16 +179,18 @@ def read_error(
 ) -> ProviderError:
     """Return the branch that an unsuccessful answer belongs to, for the caller to raise.
 
-    `error_map` counts first; then a 429 or 5xx is transient whatever its body says, a 3xx or an unreadable body is
-    malformed, and then the standard codes count. At a 429 or 5xx the map can't make anything terminal either: a
-    proxy in trouble has no say in whether a grant lives.
+    `error_map` counts first; then a 408, 425, 429 or 5xx is transient whatever its body says, a 3xx or an unreadable
+    body is malformed, and then the known codes count. What is left is the client's fault where a 401 asks for Basic
+    authentication. At a transient status the map can't make anything terminal either: a proxy in trouble has no say
+    in whether a grant lives.
 
     Spec: RFC 6749, section 5.2.
 
     Args:
         error_map: by error code, or by ``status:NNN``.
         codes: what a provider's hook composed (``190:463``, then ``190``), most telling first; by default the
-            document's ``error``.
+            document's ``error``, then what servers send beside or instead of it, and the last part of a problem's
+            ``type`` (RFC 9457, section 3.1.1).
     """
     found = tuple(codes) or _codes(document)
     error = found[0] if found else ""
@@ -156,18 +205,33 @@ def read_error(
         return malformed("the answer is a redirect, which is never followed", provider=provider, status=response.status)
     if document is None:
         return unreadable(response, "the answer can't be read", provider=provider)
-    standard: list[ErrorKind] = [_STANDARD[code] for code in found if code in _STANDARD]
-    return build_error(standard[0] if standard else "other", response, provider=provider, error=error)
+    known: ErrorKind | None = next((_KNOWN[code] for code in found if code in _KNOWN), None)
+    unknown: ErrorKind = "client" if _asks_for_client(response) else "other"
+    return build_error(known or unknown, response, provider=provider, error=error)
 
 
 def _transient(status: int) -> ErrorKind | None:
     if status == 429:
         return "rate_limited"
-    return "unavailable" if status >= 500 else None
+    return "unavailable" if status >= 500 or status in (408, 425) else None  # RFC 9110, 15.5.9; RFC 8470, 5.2
+
+
+def _asks_for_client(response: HttpResponse) -> bool:
+    challenge = response.headers.get("www-authenticate", "")
+    return response.status == 401 and _BASIC_CHALLENGE.search(challenge) is not None
 
 
 def _codes(document: Document | None) -> tuple[str, ...]:
     if document is None:
         return ()
-    code = document.text("error") or document.identifier("error.code")
-    return (code,) if code else ()
+    found = (
+        document.text("error"),
+        document.identifier("error.code"),
+        *(document.text(name) for name in _TEXT_CODES),
+        _problem_type(document.text("type") or ""),
+    )
+    return tuple(code for code in found if code)
+
+
+def _problem_type(uri: str) -> str:
+    return "" if uri == "about:blank" else uri.rstrip("/").rpartition("/")[2]

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from socialvault.providers.base import Provider
     from socialvault.providers.facebook import Facebook
+    from socialvault.providers.instagram import Instagram
     from socialvault.providers.linkedin import LinkedIn
     from socialvault.providers.oauth2 import OAuth2
     from socialvault.providers.openid_connect import OpenIDConnect
     from socialvault.providers.x import X
 
-__all__ = ["Facebook", "LinkedIn", "OAuth2", "OpenIDConnect", "Provider", "X"]
+__all__ = ["Facebook", "Instagram", "LinkedIn", "OAuth2", "OpenIDConnect", "Provider", "X"]
 
 _MODULES = {
     "Facebook": "facebook",
+    "Instagram": "instagram",
     "LinkedIn": "linkedin",
     "OAuth2": "oauth2",
     "OpenIDConnect": "openid_connect",

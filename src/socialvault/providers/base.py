@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NoReturn, TypedDict, Unpack, get_args
 from urllib.parse import urlencode, urlsplit
 
 from socialvault.exceptions import (
     AccountMismatchError,
+    ClientRejectedError,
     ConfigurationError,
     MalformedResponseError,
     ProviderError,
@@ -20,13 +22,12 @@ from socialvault.model.scopes import ordered
 from socialvault.model.secret import Secret
 from socialvault.protocol import errors, metadata, revocation, token
 from socialvault.protocol.algorithms import SIGNATURES
-from socialvault.protocol.client_auth import ClientAuthMethod, ClientCredentials, authenticated_post
+from socialvault.protocol.client_auth import ClientAuthMethod, ClientCredentials, authenticated_post, with_credentials
 from socialvault.protocol.decoding import Document, decode_document, decode_optional
 from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from datetime import timedelta
 
     from socialvault.model.connection import RevocationOutcome, SubAccountGrant
     from socialvault.model.notice import AccountNotice
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from socialvault.protocol import id_token
 
 #: How a connection is kept alive. ``rotating``: each refresh brings a new refresh token. ``static``: it stays.
-#: ``exchange``: the access token itself is exchanged for a longer one while valid. ``none``: only the person can.
-Renewal = Literal["rotating", "static", "exchange", "none"]
+#: ``extend``: the access token itself is prolonged while valid, and may stay the same. ``exchange``: it is exchanged
+#: for a longer one while valid. ``none``: only the person can.
+Renewal = Literal["rotating", "static", "extend", "exchange", "none"]
 RevocationStyle = Literal["rfc7009", "delete", "none"]
 #: What a revocation ends: the ``token`` presented, or the person's whole ``grant`` to this application.
 RevocationReach = Literal["token", "grant"]
@@ -57,6 +59,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })  # fmt: skip
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")  # parsers disagree about what these do to a URL
+_NOTHING = timedelta(0)
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _SEQUENCES = ("default_scopes", "offline_scopes", "identity_scopes", "id_token_algorithms")
 #: What the flow itself puts into an authorization request: a second one of these could only weaken it.
@@ -78,6 +81,7 @@ class ProviderOptions(TypedDict, total=False):
     issuer: str
     api_hosts: Iterable[str]
     client_auth: ClientAuthMethod
+    previous_client_secret: str | Secret[str] | None
     pkce: PkceMethod
     scope_separator: str
     default_scopes: Iterable[str]
@@ -92,6 +96,8 @@ class ProviderOptions(TypedDict, total=False):
     authorize_extra: Mapping[str, str]
     error_map: Mapping[str, errors.ErrorKind]
     refresh_token_lifetime: timedelta | None
+    minimum_age: timedelta
+    replay_grace: timedelta
     allow_loopback_http: bool
     untrusted_hosts: bool
 
@@ -115,11 +121,16 @@ class Provider:
             refresh_url only where it differs from token_url.
         issuer: of ID tokens and of RFC 9207 responses, "" where it has none.
         api_hosts: the only hosts that may ever be sent a token (``host`` or ``host:port``).
+        previous_client_secret: the one before `client_secret`, for as long as the provider may still want it: a request
+            that is rejected with the current one is sent once more with this one.
         identity_scopes: always asked for, because without them the account can't be told.
         issuer_in_response: the server promises ``iss`` in every authorization response (RFC 9207, section 3).
         authorize_extra: constant parameters of the authorization request.
         error_map: error codes of the token endpoint that RFC 6749 does not know.
         refresh_token_lifetime: where the provider documents one and does not send it.
+        minimum_age: how old a token must be before it can be extended or exchanged.
+        replay_grace: how long after its use a refresh token may be presented again, as the provider documents it;
+            zero where it says nothing.
         allow_loopback_http: accept plain http for a loopback host; for the sandbox and for tests.
         untrusted_hosts: the hosts were given by a user, so each connection obeys the address policy.
         sub_account_kind: what its sub-accounts are called, "" where it has none.
@@ -147,6 +158,7 @@ class Provider:
     issuer: str = ""
     api_hosts: frozenset[str] = frozenset()
     client_auth: ClientAuthMethod = "client_secret_basic"
+    previous_client_secret: Secret[str] | None = None
     pkce: PkceMethod = "S256"
     scope_separator: str = " "
     default_scopes: tuple[str, ...] = ()
@@ -161,6 +173,8 @@ class Provider:
     authorize_extra: Mapping[str, str] = MappingProxyType({})
     error_map: Mapping[str, errors.ErrorKind] = MappingProxyType({})
     refresh_token_lifetime: timedelta | None = None
+    minimum_age: timedelta = _NOTHING
+    replay_grace: timedelta = _NOTHING
     allow_loopback_http: bool = False
     untrusted_hosts: bool = False
     sub_account_kind: ClassVar[str] = ""
@@ -184,6 +198,7 @@ class Provider:
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame and those behind it may raise
+        wrap_secrets(options)
         put = object.__setattr__
         put(self, "client_id", client_id)
         self._override(dict(options))
@@ -203,6 +218,8 @@ class Provider:
                 value = frozenset(several(value, field))
             elif field in _SEQUENCES:
                 value = several(value, field)
+            elif field == "previous_client_secret":
+                value = value or None  # a setting that is empty between two replacements
             elif field in ("authorize_extra", "error_map"):
                 value = MappingProxyType(dict(value))
             object.__setattr__(self, field, value)
@@ -214,6 +231,8 @@ class Provider:
             raise ConfigurationError(f"{where}: client_id is missing")
         if self.client_auth != "none" and not secret:
             raise ConfigurationError(f"{where}: client_secret is missing, and {self.client_auth} needs one")
+        if self.client_auth == "none" and self.previous_client_secret:
+            raise ConfigurationError(f"{where}: previous_client_secret needs a client_secret that replaces it")
         if self.client_auth == "none" and self.pkce == "unsupported":
             raise ConfigurationError(f"{where}: client_secret is missing, and a public client needs PKCE (RFC 9700)")
         if self.userinfo_url and not self.signs(self.userinfo_url):
@@ -293,7 +312,7 @@ class Provider:
         Raises:
             ProviderError: the branch that `read_error` found.
         """
-        if response.status != 200:
+        if not 200 <= response.status < 300:
             raise self.read_error(response, decode_optional(response, self.slug))
         document = decode_document(response, provider=self.slug)
         if document.has("error"):
@@ -355,7 +374,8 @@ class Provider:
         nonce: Secret[str] | None,
     ) -> Exchange[Grant]:
         """Exchange a code for tokens and find out whose they are."""
-        response = yield self.authenticated_post(server.token_url, self.token_form(code, redirect_uri, verifier))
+        form = self.token_form(code, redirect_uri, verifier)
+        response = yield from self.authenticated(self.authenticated_post(server.token_url, form))
         return (yield from self.after_exchange(server, self._dated(self.read_token(response)), nonce))
 
     def _dated(self, first: TokenSet) -> TokenSet:
@@ -407,6 +427,7 @@ class Provider:
                 raise MalformedResponseError(
                     f"{self.slug}: neither an ID token nor a user information endpoint says whose grant this is",
                     provider=self.slug,
+                    status=200,
                 )
             return claims.identity
         response = yield self.userinfo_request(server, fresh.access_token)
@@ -431,7 +452,8 @@ class Provider:
                 yield id_token.jwks_request(rules)
             except TransportError:
                 rules = None  # the server's keys are out of reach: do without an ID token, not without a token
-        response = yield self.authenticated_post(server.refresh_url or server.token_url, self.refresh_form(stored))
+        request = self.authenticated_post(server.refresh_url or server.token_url, self.refresh_form(stored))
+        response = yield from self.authenticated(request)
         fresh = self.read_token(response)
         if rules is None:
             fresh = replace(fresh, id_token=None)
@@ -443,7 +465,7 @@ class Provider:
         """Revoke `stored` at the provider."""
         outcome: RevocationOutcome = "unsupported"
         for request in self.revocation_requests(server, stored):
-            response = yield request
+            response = yield from self.authenticated(request)
             answer = self.read_revocation(response)
             outcome = answer if outcome != "revoked" else outcome
         return outcome
@@ -456,6 +478,28 @@ class Provider:
         """List what this connection can act for; nothing by default."""
         yield from ()  # an exchange without a request
         return []
+
+    def authenticated(self, request: HttpRequest) -> Exchange[HttpResponse]:
+        """Send a request that shows the client's secret; once more with the previous one, where the first is rejected.
+
+        That is safe: a server looks at what is presented only after it knows the client, so a client that was rejected
+        has spent no code and no token. The second answer is the one that counts. A request that shows no client
+        secret, or for which no previous one is configured, is sent once.
+
+        Spec: RFC 6749, sections 3.2.1 and 5.2.
+        """
+        response = yield request
+        previous = self.previous_client_secret
+        if previous is None or not self._rejects_client(response):
+            return response
+        again = with_credentials(request, replace(self.credentials, client_secret=previous))
+        return response if again is request else (yield again)
+
+    def _rejects_client(self, response: HttpResponse) -> bool:
+        document = decode_optional(response, self.slug)
+        if 200 <= response.status < 300 and not (document and document.has("error")):
+            return False
+        return isinstance(self.read_error(response, document), ClientRejectedError)
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -497,7 +541,7 @@ class Provider:
             raise ConfigurationError(f"{self.slug}: no token is sent to {host!r}; api_hosts are {known}")
 
 
-def as_secret(value: object) -> Secret[str] | None:
+def as_secret(value: object, what: str = "client_secret") -> Secret[str] | None:
     """Wrap a client secret as it came from a caller.
 
     Raises:
@@ -508,8 +552,19 @@ def as_secret(value: object) -> Secret[str] | None:
     del value  # this frame may raise
     if wrapped is not None and not isinstance(wrapped, Secret):
         del wrapped
-        raise ConfigurationError(f"client_secret must be text, not {kind}")
+        raise ConfigurationError(f"{what} must be text, not {kind}")
     return wrapped
+
+
+def wrap_secrets(options: ProviderOptions) -> None:
+    """Wrap the secret among a constructor's options where it lies, before the frame that holds them may raise.
+
+    Raises:
+        ConfigurationError: it is neither text nor a `Secret`.
+    """
+    if "previous_client_secret" in options:
+        secret = as_secret(options.pop("previous_client_secret"), "previous_client_secret")
+        options["previous_client_secret"] = secret
 
 
 def several(values: Iterable[str], what: str) -> tuple[str, ...]:
@@ -559,11 +614,19 @@ def check_declaration(declared: Any, where: str) -> None:
         host and "/" not in host and "@" not in host and host == host.lower() for host in declared.api_hosts
     ):
         raise ConfigurationError(f"{where}: api_hosts must be lower-case host names, not {declared.api_hosts!r}")
+    _check_durations(declared, where)
     if not set(declared.id_token_algorithms) <= set(SIGNATURES):
         raise ConfigurationError(f"{where}: id_token_algorithms may hold {sorted(SIGNATURES)} only")
     taken = _FLOW_PARAMETERS & set(declared.authorize_extra)
     if taken:
         raise ConfigurationError(f"{where}: authorize_extra may not hold {sorted(taken)}: the flow sets them itself")
+
+
+def _check_durations(declared: Any, where: str) -> None:
+    for field in ("minimum_age", "replay_grace"):
+        duration: object = getattr(declared, field)  # from a caller who may not check types
+        if not isinstance(duration, timedelta) or duration < _NOTHING:
+            raise ConfigurationError(f"{where}: {field} must be a timedelta of zero or more, not {duration!r}")
 
 
 def check_endpoint(url: str, what: str, *, loopback: bool) -> None:

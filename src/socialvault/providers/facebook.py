@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 from urllib.parse import quote, urlencode
 
-from socialvault.exceptions import AccountMismatchError, ConfigurationError
+from socialvault.exceptions import AccountMismatchError, ConfigurationError, ReauthorizationRequiredError
 from socialvault.model.connection import SubAccount, SubAccountGrant
 from socialvault.model.identity import Identity
 from socialvault.model.scopes import parse_scopes
@@ -18,7 +18,15 @@ from socialvault.protocol.decoding import Document
 from socialvault.protocol.timestamps import read_timestamp
 from socialvault.protocol.token import merge
 from socialvault.providers._families.meta import DEAD_TOKEN_REASONS, GraphProvider, exchange_form
-from socialvault.providers.base import Grant, ProviderOptions, RevocationStyle, as_secret, check_endpoint, host_of
+from socialvault.providers.base import (
+    Grant,
+    ProviderOptions,
+    RevocationStyle,
+    as_secret,
+    check_endpoint,
+    host_of,
+    wrap_secrets,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +56,9 @@ class Facebook(GraphProvider):
     - Both exchanges are documented as GET. They are sent as POST forms, which the endpoint accepts as well, so that
       neither token nor secret is in a URL. ``debug_token`` takes the token it is about in its query and nowhere else.
     - Every Graph call carries ``appsecret_proof``, hence a client secret is a must.
-    - Errors are objects with a code and a subcode, not RFC 6749's; 190 is a dead token.
+    - Errors are objects with a code and a subcode, not RFC 6749's; 190 is a dead token. From ``debug_token`` it means
+      the app's own token, so the app secret is wrong.
+    - `previous_client_secret` helps with the exchanges alone: proofs and ``debug_token`` use the current secret.
     - Publishing to a Page needs the Page's own token. It has no fixed expiry, and ends with the person's grant.
     - A Page that the person did not tick is listed without a token. Pages that a business owns may be missing from
       ``me/accounts``; they are read from the businesses where ``business_management`` was granted.
@@ -89,6 +99,7 @@ class Facebook(GraphProvider):
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame may raise
+        wrap_secrets(options)
         if not _VERSION.fullmatch(graph_version):
             raise ConfigurationError(f"Facebook: graph_version is {graph_version!r}, not of the form '24.0'")
         dialog = _DIALOG.replace("24.0", graph_version)
@@ -142,7 +153,8 @@ class Facebook(GraphProvider):
 
     def _exchange(self, server: ServerMetadata, held: TokenSet) -> Exchange[TokenSet]:
         form = exchange_form("fb_exchange_token", held.access_token)
-        token = self.read_token((yield self.authenticated_post(server.refresh_url or server.token_url, form)))
+        request = self.authenticated_post(server.refresh_url or server.token_url, form)
+        token = self.read_token((yield from self.authenticated(request)))
         response = yield self._debug_request(server, token.access_token)
         return self._read_debug(response, token)
 
@@ -151,7 +163,7 @@ class Facebook(GraphProvider):
         return self.signed_get(f"{server.introspect_url}?{urlencode({'input_token': token.reveal()})}", app_token)
 
     def _read_debug(self, response: HttpResponse, token: TokenSet) -> TokenSet:
-        data = self.read_document(response).document("data") or Document({})
+        data = self._read_inspection(response).document("data") or Document({})
         app_id, user_id = data.identifier("app_id"), data.identifier("user_id")
         if app_id is not None and app_id != self.client_id:
             raise AccountMismatchError(f"{self.slug}: the token was issued to another app")
@@ -168,6 +180,13 @@ class Facebook(GraphProvider):
             data_access_expires_at=_deadline(data, "data_access_expires_at"),
             extra=MappingProxyType({"user_id": user_id}),
         )
+
+    def _read_inspection(self, response: HttpResponse) -> Document:
+        """Read what ``debug_token`` answers. It is asked with the app's own token: no person's grant can die here."""
+        try:
+            return self.read_document(response)
+        except ReauthorizationRequiredError as refusal:
+            raise errors.build_error("client", response, provider=self.slug, error=refusal.error or "") from None
 
     def _check_subject(self, token: TokenSet, subject: str) -> None:
         if token.extra["user_id"] != subject:

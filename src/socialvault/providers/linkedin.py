@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from socialvault.exceptions import ConfigurationError, ProviderError, ProviderUnavailableError, RateLimitedError
 from socialvault.model.connection import RevocationOutcome, SubAccount, SubAccountGrant
 from socialvault.protocol import errors
-from socialvault.providers.base import Provider, ProviderOptions, as_secret, check_endpoint
+from socialvault.providers.base import Provider, ProviderOptions, as_secret, check_endpoint, wrap_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,6 +81,7 @@ class LinkedIn(Provider):
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame may raise
+        wrap_secrets(options)
         if not _VERSION.fullmatch(api_version):
             raise ConfigurationError(f"LinkedIn: api_version is {api_version!r}, not of the form '202601'")
         check_endpoint(rest_url, "LinkedIn: rest_url", loopback=options.get("allow_loopback_http", False))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.identity import Identity
-from socialvault.providers.base import Provider, ProviderOptions, as_secret, host_of
+from socialvault.providers.base import Provider, ProviderOptions, as_secret, host_of, wrap_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,6 +60,7 @@ class OAuth2(Provider):
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame may raise
+        wrap_secrets(options)
         put = object.__setattr__
         put(self, "slug", slug)
         put(self, "name", name or slug)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Unpack
 from socialvault.model.scopes import ordered
 from socialvault.protocol import errors
 from socialvault.protocol.metadata import ServerMetadata, discover
-from socialvault.providers.base import Grant, Provider, ProviderOptions, as_secret
+from socialvault.providers.base import Grant, Provider, ProviderOptions, as_secret, wrap_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,6 +59,7 @@ class OpenIDConnect(Provider):
         **options: Unpack[ProviderOptions],
     ) -> None:
         client_secret = as_secret(client_secret)  # at once: this frame may raise
+        wrap_secrets(options)
         put = object.__setattr__
         put(self, "slug", slug)
         put(self, "name", name or slug)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _CLASSES: Mapping[str, tuple[str, str]] = MappingProxyType({
     "facebook": ("socialvault.providers.facebook", "Facebook"),
+    "instagram": ("socialvault.providers.instagram", "Instagram"),
     "linkedin": ("socialvault.providers.linkedin", "LinkedIn"),
     "x": ("socialvault.providers.x", "X"),
 })  # fmt: skip

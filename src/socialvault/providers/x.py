@@ -9,7 +9,10 @@ from socialvault.model.identity import Identity
 from socialvault.providers.base import Provider
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from socialvault.protocol.decoding import Document
+    from socialvault.protocol.errors import ErrorKind
 
 
 class X(Provider):
@@ -19,6 +22,8 @@ class X(Provider):
 
     - A refresh token is issued with ``offline.access`` only, works once, and is replaced by each refresh.
     - A spent or revoked refresh token, and a spent code, are answered with ``invalid_request``, not ``invalid_grant``.
+    - A wrong client secret is answered with ``unauthorized_client``. The API's own errors are problem details (RFC
+      9457) without ``error``, whose ``type`` ends in a name: ``client-forbidden`` for an app that is in no project.
     - A code lives 30 seconds: it is exchanged in the callback itself, never queued.
     - Confidential clients use Basic, on refreshes and revocations too; without a secret the client id is in the form.
     - Revocation needs ``token_type_hint``, although RFC 7009 makes it optional. What else it ends is not documented.
@@ -38,7 +43,10 @@ class X(Provider):
     offline_scopes = ("offline.access",)
     renewal = "rotating"
     revocation_style = "rfc7009"
-    error_map = MappingProxyType({"invalid_request": "reauthorize"})
+    error_map: Mapping[str, ErrorKind] = MappingProxyType({
+        "invalid_request": "reauthorize",
+        "client-forbidden": "client", "unsupported-authentication": "client", "usage-capped": "rate_limited",
+    })  # fmt: skip
 
     def read_identity(self, document: Document) -> Identity:
         """Read the account, which X wraps in ``data``."""

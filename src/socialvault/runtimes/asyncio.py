@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from socialvault.exceptions import SocialVaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Hashable
+    from collections.abc import Coroutine, Hashable, Sequence
 
     from socialvault.ports.runtime import Factory
 
@@ -118,6 +118,22 @@ class AsyncioRuntime:
         if not (await asyncio.wait({work}, timeout=deadline_seconds))[0]:
             raise TimeoutError("the work goes on, but took longer than its deadline")
         return work.result()
+
+    async def each(self, factories: Sequence[Factory[T]], at_most: int) -> list[T]:
+        """See `Runtime.each`. So many tasks take one after the other."""
+        results: dict[int, T] = {}
+        waiting = iter(enumerate(factories))
+
+        async def take() -> None:
+            for number, factory in waiting:
+                results[number] = await factory()
+
+        takers = [self._hold(take()) for _ in range(min(at_most, len(factories)))]
+        if takers:
+            await asyncio.wait(takers)
+        for taker in takers:
+            taker.result()
+        return [results[number] for number in range(len(factories))]
 
     def _hold(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Start a task that outlives its caller; a failure that nobody waits for any more is not news."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from socialvault.exceptions import SocialVaultError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Hashable
+    from collections.abc import Coroutine, Hashable, Sequence
 
     from socialvault.ports.runtime import Factory
 
@@ -115,6 +115,26 @@ class ThreadRuntime:
         if not work.wait(deadline_seconds):
             raise TimeoutError("the work goes on, but took longer than its deadline")
         return work.outcome()
+
+    async def each(self, factories: Sequence[Factory[T]], at_most: int) -> list[T]:
+        """See `Runtime.each`. So many threads take one after the other."""
+        results: dict[int, T] = {}
+        waiting, taking = iter(enumerate(factories)), threading.Lock()
+
+        async def take() -> None:
+            while True:
+                with taking:
+                    number, factory = next(waiting, (-1, None))
+                if factory is None:
+                    return
+                results[number] = await factory()
+
+        takers = [self._start(take, None) for _ in range(min(at_most, len(factories)))]
+        for taker in takers:
+            taker.wait(None)
+        for taker in takers:
+            taker.outcome()
+        return [results[number] for number in range(len(factories))]
 
     def _start(self, factory: Factory[T], key: Hashable) -> _Work[T]:
         """Start work on a thread of its own. It is known before it runs: an interrupt may come in between."""

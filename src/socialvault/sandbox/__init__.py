@@ -32,19 +32,24 @@ if TYPE_CHECKING:
     from socialvault.sandbox.emulators.facebook import page_id
     from socialvault.sandbox.emulators.linkedin import organization_id
     from socialvault.sandbox.faults import Fault
+    from socialvault.sandbox.issuing import IssuedTokens
     from socialvault.sandbox.log import Log, LogEntry, token_fingerprint
+    from socialvault.sandbox.remote import RemoteSandbox
     from socialvault.sandbox.sandbox import Sandbox
-    from socialvault.sandbox.settings import FacebookSettings, LinkedInSettings, Settings
+    from socialvault.sandbox.settings import FacebookSettings, InstagramSettings, LinkedInSettings, Settings
 
 __all__ = [
     "Callback",
     "Client",
     "FacebookSettings",
     "Fault",
+    "InstagramSettings",
+    "IssuedTokens",
     "LinkedInSettings",
     "Log",
     "LogEntry",
     "ManualClock",
+    "RemoteSandbox",
     "Sandbox",
     "Settings",
     "organization_id",
@@ -58,10 +63,13 @@ if not TYPE_CHECKING:
         "Client": "accounts",
         "FacebookSettings": "settings",
         "Fault": "faults",
+        "InstagramSettings": "settings",
+        "IssuedTokens": "issuing",
         "LinkedInSettings": "settings",
         "Log": "log",
         "LogEntry": "log",
         "ManualClock": "clock",
+        "RemoteSandbox": "remote",
         "Sandbox": "sandbox",
         "Settings": "settings",
         "organization_id": "emulators.linkedin",

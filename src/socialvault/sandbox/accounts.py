@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from socialvault.model.secret import Secret
 
 
@@ -51,11 +53,22 @@ class Client:
 
     Attributes:
         secret: None for a public client.
+        previous_secret: accepted beside it while an application changes over; None for none.
         redirect_uris: registered ones, compared exactly; empty accepts any, for tests that don't care.
         refresh_tokens: whether the provider issues refresh tokens to it.
     """
 
     id: str
     secret: Secret[str] | None
+    previous_secret: Secret[str] | None = None
     redirect_uris: frozenset[str] = frozenset()
     refresh_tokens: bool = True
+
+    @property
+    def secrets(self) -> Iterator[Secret[str]]:
+        """Every secret that is accepted, the newest first."""
+        return (secret for secret in (self.secret, self.previous_secret) if secret is not None)
+
+    def accepts(self, secret: Secret[str] | None) -> bool:
+        """Say whether `secret` is one of its own."""
+        return any(secret == known for known in self.secrets)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from socialvault.model.scopes import ordered
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
@@ -23,6 +25,12 @@ def build_provider(
     options |= {"api_hosts": {urlsplit(root).netloc}, "allow_loopback_http": True, **overrides}
     provider: Provider = build(client.id, client.secret, scopes=scopes, **options)
     return provider
+
+
+def usual_scopes(slug: str) -> tuple[str, ...]:
+    """Return what the provider class of `slug` asks for when nobody says otherwise, offline access included."""
+    declared: Any = _CLASSES[slug]("")[0]
+    return ordered((*declared.default_scopes, *declared.identity_scopes, *declared.offline_scopes))
 
 
 def _x(root: str) -> tuple[Callable[..., Provider], dict[str, Any]]:
@@ -44,13 +52,21 @@ def _facebook(root: str) -> tuple[Callable[..., Provider], dict[str, Any]]:
     return Facebook, {"authorize_url": f"{base}/dialog/oauth", "graph_url": base}
 
 
+def _instagram(root: str) -> tuple[Callable[..., Provider], dict[str, Any]]:
+    from socialvault.providers import Instagram
+
+    moved = _moved(Instagram, root)
+    del moved["userinfo_url"]  # the class makes it of `graph_url`
+    return Instagram, {**moved, "graph_url": root, "graph_version": _GRAPH_VERSION}
+
+
 def _openid(root: str) -> tuple[Callable[..., Provider], dict[str, Any]]:
     from socialvault.providers import OpenIDConnect
 
     return OpenIDConnect, {"slug": "oidc", "issuer": root}  # all else it discovers
 
 
-_CLASSES = {"x": _x, "linkedin": _linkedin, "facebook": _facebook, "oidc": _openid}
+_CLASSES = {"x": _x, "linkedin": _linkedin, "facebook": _facebook, "instagram": _instagram, "oidc": _openid}
 
 
 def _moved(declared: type[Provider], root: str) -> dict[str, Any]:

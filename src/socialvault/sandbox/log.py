@@ -40,8 +40,10 @@ class LogEntry:
         at: by the sandbox's clock.
         endpoint: ``consent_page authorize token revoke introspect userinfo jwks discovery api …``.
         outcome: what the provider did (``shown granted denied issued refreshed refreshed_in_grace exchanged
-            reuse_detected code_reused revoked answered``), the error code it refused with, or ``not_run`` when a
-            fault came first.
+            extended answered``), what it refused (``reuse_detected``: a spent refresh token ended its grant, ``spent``:
+            it did not, ``code_reused too_young`` and error codes), what it ended (``revoked``: the grant,
+            ``token_revoked``: one token, ``account_revoked``: every grant of the person to the application), or
+            ``not_run`` when a fault came first.
         grant_id: of the grant concerned; every token carries it in its text.
         presented: fingerprint of the secret in the request.
         issued: fingerprints of the secrets in the answer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from socialvault.exceptions import ConfigurationError
@@ -9,11 +10,13 @@ from socialvault.model.secret import Secret
 from socialvault.sandbox.accounts import Client, person
 from socialvault.sandbox.browser import Callback, Decision, consent
 from socialvault.sandbox.emulators.facebook import FacebookEmulator
+from socialvault.sandbox.emulators.instagram import InstagramEmulator
 from socialvault.sandbox.emulators.linkedin import LinkedInEmulator
 from socialvault.sandbox.emulators.openid import OpenIDEmulator
 from socialvault.sandbox.emulators.x import XEmulator
-from socialvault.sandbox.factory import build_provider
+from socialvault.sandbox.factory import build_provider, usual_scopes
 from socialvault.sandbox.faults import Fault, FaultOptions
+from socialvault.sandbox.issuing import IssuedTokens
 from socialvault.sandbox.world import World
 
 if TYPE_CHECKING:
@@ -30,15 +33,21 @@ if TYPE_CHECKING:
     from socialvault.sandbox.server import LocalServer
     from socialvault.sandbox.settings import Settings
 
-_EMULATORS: tuple[type[Emulator], ...] = (XEmulator, LinkedInEmulator, FacebookEmulator, OpenIDEmulator)
+_EMULATORS: tuple[type[Emulator], ...] = (
+    XEmulator,
+    LinkedInEmulator,
+    FacebookEmulator,
+    InstagramEmulator,
+    OpenIDEmulator,
+)
 _MISSING = "the sandbox needs starlette and uvicorn: pip install 'socialvault[demo]'"
 
 
 class Sandbox:
-    """Emulated X, LinkedIn, Facebook and OpenID Connect providers on a real local HTTP server.
+    """Emulated X, LinkedIn, Facebook, Instagram and OpenID Connect providers on a real local HTTP server.
 
     Everything is emulated: no request leaves this machine, no account is real. Providers are named ``x``,
-    ``linkedin``, ``facebook`` and ``oidc``.
+    ``linkedin``, ``facebook``, ``instagram`` and ``oidc``.
 
     Args:
         host: the loopback address to serve on. port: 0 for any free one.
@@ -134,26 +143,64 @@ class Sandbox:
         public: bool = False,
         refresh_tokens: bool | None = None,
         redirect_uris: Iterable[str] = (),
+        previous_secret: str | Secret[str] | None = None,
     ) -> Client:
         """Register an application and return its credentials, which are the same in every run.
+
+        One that is registered already keeps its secrets, see `change_secret`.
 
         Args:
             public: it has no secret.
             refresh_tokens: whether it gets any; None: as everybody does there (at LinkedIn partners only).
             redirect_uris: compared exactly; none accepts any.
+            previous_secret: accepted beside its secret.
         """
         emulator = self._emulator(provider)
+        previous = Secret(previous_secret) if isinstance(previous_secret, str) else previous_secret
+        del previous_secret  # this frame may raise
         refreshes = provider != "linkedin" if refresh_tokens is None else refresh_tokens
         kind = "-public" if public else ("-partner" if provider == "linkedin" and refreshes else "")
         name = client_id or f"sandbox-{provider}{kind}"
-        client = Client(
-            id=name,
-            secret=None if public else Secret(f"{name}-client-secret"),
-            redirect_uris=frozenset(redirect_uris),
-            refresh_tokens=refreshes,
-        )
         with self._world.lock:
+            known = emulator.clients.get(name)
+            secret = known.secret if known and known.secret else Secret(f"{name}-client-secret")
+            client = Client(
+                id=name,
+                secret=None if public else secret,
+                previous_secret=None if public else previous or (known.previous_secret if known else None),
+                redirect_uris=frozenset(redirect_uris),
+                refresh_tokens=refreshes,
+            )
             emulator.clients[name] = client
+        return client
+
+    def change_secret(self, provider: str, *, overlap: bool, client_id: str | None = None) -> Client:
+        """Give an application a new secret, as its developer does at the provider, and return what it is now.
+
+        Args:
+            overlap: whether the old secret is accepted too, until the next change; else it is dead at once.
+            client_id: of a registered application; None for the usual one.
+
+        Raises:
+            ConfigurationError: there is no such application with a secret.
+        """
+        emulator = self._emulator(provider)
+        with self._world.lock:
+            client = self._registered(provider, client_id)
+            if client.secret is None:
+                raise ConfigurationError(f"{client.id} has no secret to change")
+            changed = replace(
+                client,
+                secret=_next_secret(client.id, client.secret),
+                previous_secret=client.secret if overlap else None,
+            )
+            emulator.clients[client.id] = changed
+        return changed
+
+    def _registered(self, provider: str, client_id: str | None) -> Client:
+        client = self._emulator(provider).clients.get(client_id or f"sandbox-{provider}")
+        if client is None:
+            raise ConfigurationError(f"{provider} has no application {client_id!r}: register it first")
         return client
 
     def _register_everybody(self) -> None:
@@ -208,6 +255,34 @@ class Sandbox:
             raise ConfigurationError("authorize() needs the server: use `with Sandbox() as sandbox`")
         return consent(login_url, Decision(user=user, approve=approve, scopes=scopes, pages=pages))
 
+    def issue(
+        self, provider: str, *, user: str = "ada", scopes: Iterable[str] | None = None, client_id: str | None = None
+    ) -> IssuedTokens:
+        """Open a grant as if `user` had consented and the code been exchanged, and return its tokens.
+
+        For tests that need many connections (`import_tokens`) rather than flows. No request is made, so the log shows
+        nothing before the tokens are used; `issued_tokens` and `live_tokens` know them.
+
+        Args:
+            user: anybody; a new name is a new person, hence another subject.
+            scopes: granted; None for what the library's provider asks for by default, offline access included.
+            client_id: of a registered application; None for the usual one.
+
+        Raises:
+            ConfigurationError: there is no such provider or application.
+        """
+        return self.issue_many(provider, [user], scopes=scopes, client_id=client_id)[0]
+
+    def issue_many(
+        self, provider: str, users: Iterable[str], *, scopes: Iterable[str] | None = None, client_id: str | None = None
+    ) -> list[IssuedTokens]:
+        """Do what `issue` does for each of `users`, and return their tokens in order."""
+        emulator = self._emulator(provider)
+        granted = tuple(scopes) if scopes is not None else usual_scopes(provider)
+        with self._world.lock:
+            client, now = self._registered(provider, client_id), self.clock.now()
+            return [emulator.issue_unasked(client, person(user), granted, now) for user in users]
+
     def revoke_grant(self, provider: str, *, user: str = "ada") -> int:
         """Remove every application from `user`'s account, as the person can; return how many grants ended."""
         return self._end_grants(provider, "removed", user)
@@ -236,9 +311,7 @@ class Sandbox:
         """
         emulator = self._emulator(provider)
         with self._world.lock:
-            client = emulator.clients.get(client_id or f"sandbox-{provider}")
-        if client is None:
-            raise ConfigurationError(f"{provider} has no application {client_id!r}: register it first")
+            client = self._registered(provider, client_id)
         return emulator.signed_request(client, person(user), issued_at or self.clock.now())
 
     # --- what the provider does -----------------------------------------------------------------
@@ -303,3 +376,9 @@ class Sandbox:
         if provider not in self._emulators:
             raise ConfigurationError(f"the sandbox has no provider {provider!r}; it has {sorted(self._emulators)}")
         return self._emulators[provider]
+
+
+def _next_secret(client_id: str, current: Secret[str]) -> Secret[str]:
+    """Return a secret that no earlier change brought; the same one in every run."""
+    _, _, number = current.reveal().rpartition("-client-secret-")
+    return Secret(f"{client_id}-client-secret-{int(number) + 1 if number.isdecimal() else 2}")

@@ -11,7 +11,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError, StoreUnavailableError
-from socialvault.model.rows import AccountKey, ConnectionRow, StatusWrite, TokenRow, TokenWrite
+from socialvault.model.rows import (
+    AccountKey,
+    ConnectionRow,
+    FailureWrite,
+    IntentWrite,
+    RevocationRow,
+    StatusWrite,
+    TokenRow,
+    TokenWrite,
+)
 from socialvault.model.status import Status
 
 if TYPE_CHECKING:
@@ -23,6 +32,7 @@ if TYPE_CHECKING:
     from socialvault.ports.clock import Clock
 
 _BY_AGE = attrgetter("created_at_seconds", "id")
+_GRANT = attrgetter("provider", "client_id", "issuer", "subject")  # of an account as of a revocation
 
 
 class MemoryStore:
@@ -31,7 +41,7 @@ class MemoryStore:
     Safe to use from any number of threads; not made to be carried over a fork.
 
     Args:
-        clock: tells when states expire; the system's by default.
+        clock: tells when states, leases and intents expire; the system's by default.
     """
 
     def __init__(self, *, clock: Clock | None = None) -> None:
@@ -40,6 +50,7 @@ class MemoryStore:
         self._rows: dict[str, ConnectionRow] = {}
         self._accounts: dict[AccountKey, str] = {}  # of live rows
         self._leases: dict[str, tuple[str, float]] = {}  # holder, until
+        self._revocations: dict[str, RevocationRow] = {}
         self._states: dict[bytes, StateRow] = {}
         self._vault: VaultRow | None = None
         self._vault_keys: list[WrappedKey] = []
@@ -87,14 +98,16 @@ class MemoryStore:
             if row.id in self._rows:
                 raise StoreError("there is a connection of this id")
             self._put(row)
+            if row.status.live and not row.account.parent_id:
+                self._keep_grant(row)
             return None
 
-    def write_token(self, write: TokenWrite) -> bool:
+    def write_token(self, write: TokenWrite) -> Status | None:
         """As `TokenStore.write_token`."""
         with self._open:
             row = self._rows.get(write.connection_id)
             if row is None or not row.status.live or row.generation != write.expected_generation:
-                return False
+                return None
             written = replace(
                 _without_intent(row),
                 status=Status.ACTIVE,
@@ -105,40 +118,32 @@ class MemoryStore:
                 updated_at_seconds=write.updated_at_seconds,
                 due_at_seconds=write.due_at_seconds,
                 dies_at_seconds=write.dies_at_seconds,
+                warn_at_seconds=write.warn_at_seconds,
                 failing_since_seconds=None,
+                failing_with="",
+                failures=0,
+                refusals=0,
             )
             self._put(written)
-            return True
+            return row.status
 
     def write_status(self, write: StatusWrite) -> bool:
         """As `TokenStore.write_status`."""
         with self._open:
-            row = self._rows.get(write.connection_id)
-            if row is None or row.generation != write.expected_generation or row.status not in write.expected:
-                return False
-            if write.wipe:
-                row = replace(_without_intent(row), envelope=b"", key_id="")
-            written = replace(
-                row, status=write.status, reason=write.reason, updated_at_seconds=write.updated_at_seconds
-            )
-            if written.status.live and self._accounts.get(row.account, row.id) != row.id:
-                raise StoreError("another live connection has this account by now")
-            self._put(written)
-            return True
+            return self._change_status(write)
 
     def count_grant_siblings(self, row: ConnectionRow) -> int:
         """As `TokenStore.count_grant_siblings`."""
-        grant = attrgetter("provider", "client_id", "issuer", "subject")
         return sum(
-            grant(other.account) == grant(row.account) and row.id not in (other.id, other.account.parent_id)
+            _GRANT(other.account) == _GRANT(row.account) and row.id not in (other.id, other.account.parent_id)
             for other in self._live()
         )
 
     def list_for_account(self, provider: str, client_id: str, issuer: str, subject: str) -> Sequence[ConnectionRow]:
         """As `TokenStore.list_for_account`."""
-        wanted = (provider, client_id, issuer, subject, "")
-        part = attrgetter("provider", "client_id", "issuer", "subject", "parent_id")
-        return sorted((row for row in self._all() if part(row.account) == wanted), key=_BY_AGE)
+        grant = (provider, client_id, issuer, subject)
+        found = (row for row in self._all() if _GRANT(row.account) == grant and not row.account.parent_id)
+        return sorted(found, key=_BY_AGE)
 
     def delete(self, connection_id: str) -> int:
         """As `TokenStore.delete`."""
@@ -147,22 +152,22 @@ class MemoryStore:
             if row is None or row.status is not Status.REVOKED:
                 return 0
             gone = [
-                other.id
+                other
                 for other in self._rows.values()
                 if other.id == row.id or (other.account.parent_id == row.id and other.status is Status.REVOKED)
             ]
             for each in gone:
-                del self._rows[each]
-                self._leases.pop(each, None)
+                self._forget(each)
             return len(gone)
 
     # renewal
 
-    def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+    def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
         """As `TokenStore.acquire_lease`."""
         with self._open:
             if connection_id not in self._rows:
                 return False
+            now_seconds = self._now()
             held_by, until_seconds = self._leases.get(connection_id, (holder, 0.0))
             if held_by != holder and until_seconds > now_seconds:
                 return False
@@ -177,48 +182,144 @@ class MemoryStore:
             del self._leases[connection_id]
             return True
 
-    def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
-    ) -> bool:
-        """As `TokenStore.open_intent`; False too when the row is not live."""
+    def open_intent(self, intent: IntentWrite) -> bool:
+        """As `TokenStore.open_intent`; as durable as everything here."""
         with self._open:
-            row = self._rows.get(connection_id)
-            if row is None or not row.status.live:
+            row = self._attempted(intent)
+            if row is None:
                 return False
-            if (row.generation, row.intent_attempt) != (expected_generation, expected_attempt):
+            now_seconds, deadline_seconds = self._now(), row.intent_deadline_seconds
+            if deadline_seconds is not None and deadline_seconds > now_seconds and not intent.replay:
                 return False
             self._rows[row.id] = replace(
                 row,
-                intent_digest=digest,
-                intent_sent_at_seconds=sent_at_seconds,
-                intent_deadline_seconds=deadline_seconds,
+                intent_digest=intent.digest,
+                intent_sent_at_seconds=now_seconds,
+                intent_deadline_seconds=now_seconds + intent.lifetime_seconds,
                 intent_attempt=row.intent_attempt + 1,
             )
             return True
 
-    def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
-        """As `TokenStore.put_candidate`; False when the row is not live: what was wiped takes no token back."""
+    def write_failure(self, write: FailureWrite) -> bool:
+        """As `TokenStore.write_failure`."""
+        with self._open:
+            row = self._attempted(write)
+            if row is None:
+                return False
+            since_seconds = row.failing_since_seconds
+            self._rows[row.id] = replace(
+                row,
+                due_at_seconds=write.retry_at_seconds,
+                failing_since_seconds=write.at_seconds if since_seconds is None else since_seconds,
+                failing_with=write.failing_with,
+                failures=row.failures + 1,
+                refusals=write.refusals,
+                intent_digest=row.intent_digest if write.uncertain else b"",
+                intent_sent_at_seconds=row.intent_sent_at_seconds if write.uncertain else None,
+                intent_deadline_seconds=row.intent_deadline_seconds if write.open else None,
+            )
+            return True
+
+    def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
+        """As `TokenStore.put_candidate`."""
         with self._open:
             row = self._rows.get(connection_id)
-            if row is None or not row.status.live:
+            if row is None or not row.status.live or row.generation != expected_generation:
                 return False
             self._rows[row.id] = replace(row, candidate=candidate)
             return True
 
-    def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_due`."""
         due = [
             (row.due_at_seconds, row.id, row)
             for row in self._live()
             if row.status is Status.ACTIVE and row.due_at_seconds is not None and row.due_at_seconds <= now_seconds
+            if (row.account.provider, row.account.client_id) == (provider, client_id)
         ]
         return [row for _, _, row in sorted(due)[:limit]]
+
+    def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_warnings`."""
+        over = [
+            (row.warn_at_seconds, row.id, row)
+            for row in self._live()
+            if row.status is Status.ACTIVE and row.warn_at_seconds is not None and row.warn_at_seconds <= now_seconds
+        ]
+        return [row for _, _, row in sorted(over)[:limit]]
+
+    def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """As `TokenStore.write_warning`."""
+        with self._open:
+            row = self._rows.get(connection_id)
+            if row is None or row.status is not Status.ACTIVE or row.warn_at_seconds != warned_at_seconds:
+                return False
+            self._rows[row.id] = replace(row, warn_at_seconds=warn_at_seconds)
+            return True
+
+    # revocations
+
+    def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        """As `TokenStore.tombstone`; a revocation of the same id is kept as it is."""
+        _require_texts(revocation.id, revocation.connection_id, revocation.tenant, revocation.owner)
+        with self._open:
+            if not self._change_status(write):
+                return None
+            children = [row for row in self._live() if row.account.parent_id == write.connection_id]
+            for child in children:
+                self._revoke(child, "parent_disconnected", write.updated_at_seconds)
+            self._revocations.setdefault(revocation.id, revocation)
+            return sorted(children, key=_BY_AGE)
+
+    def queue_revocation(self, revocation: RevocationRow) -> None:
+        """As `TokenStore.queue_revocation`."""
+        _require_texts(revocation.id, revocation.connection_id, revocation.tenant, revocation.owner)
+        with self._open:
+            self._revocations.setdefault(revocation.id, revocation)
+
+    def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """As `TokenStore.find_revocations`."""
+        with self._open:
+            due = [each for each in self._revocations.values() if each.next_attempt_at_seconds <= now_seconds]
+        return sorted(due, key=attrgetter("next_attempt_at_seconds", "id"))[:limit]
+
+    def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """As `TokenStore.list_revocations`."""
+        with self._open:
+            pending = [each for each in self._revocations.values() if each.connection_id == connection_id]
+        return sorted(pending, key=_BY_AGE)
+
+    def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        """As `TokenStore.claim_revocation`."""
+        with self._open:
+            pending = self._revocations.get(revocation_id)
+            if pending is None or pending.attempt != expected_attempt:
+                return False
+            self._revocations[revocation_id] = replace(
+                pending, attempt=pending.attempt + 1, next_attempt_at_seconds=next_attempt_at_seconds
+            )
+            return True
+
+    def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        """As `TokenStore.finish_revocation`."""
+        with self._open:
+            settled = self._revocations.pop(revocation_id, None)
+            return settled is not None and self._settle(settled.connection_id, outcome, now_seconds)
+
+    def erase_owner(self, tenant: str, owner: str) -> int:
+        """As `TokenStore.erase_owner`; no owner is a `StoreError`: what has none is the vault's or the tenant's."""
+        if not owner:
+            raise StoreError("an owner to erase is needed")
+        whose, wanted = attrgetter("tenant", "owner"), (tenant, owner)
+        with self._open:
+            gone = [row for row in self._rows.values() if (row.account.tenant, row.owner) == wanted]
+            for row in gone:
+                self._forget(row)
+            self._revocations = {name: each for name, each in self._revocations.items() if whose(each) != wanted}
+            self._states = {name: each for name, each in self._states.items() if whose(each) != wanted}
+            self._data_keys = {name: each for name, each in self._data_keys.items() if whose(each) != wanted}
+            self._primaries.pop(wanted, None)
+            return len(gone)
 
     # operators
 
@@ -357,6 +458,58 @@ class MemoryStore:
         self._primaries[key.tenant, key.owner] = key.key_id
         return primary
 
+    # within the lock
+
+    def _attempted(self, write: IntentWrite | FailureWrite) -> ConnectionRow | None:
+        """Return the live row that `write` is about, or None when it moved on."""
+        row = self._rows.get(write.connection_id)
+        if row is None or not row.status.live:
+            return None
+        expected = (write.expected_generation, write.expected_attempt)
+        return row if (row.generation, row.intent_attempt) == expected else None
+
+    def _change_status(self, write: StatusWrite) -> bool:
+        row = self._rows.get(write.connection_id)
+        if row is None or row.generation != write.expected_generation or row.status not in write.expected:
+            return False
+        written = replace(
+            _wiped(row) if write.wipe else row,
+            status=write.status,
+            reason=write.reason,
+            updated_at_seconds=write.updated_at_seconds,
+        )
+        if written.status.live and self._accounts.get(row.account, row.id) != row.id:
+            raise StoreError("another live connection has this account by now")
+        self._put(written)
+        return True
+
+    def _keep_grant(self, row: ConnectionRow) -> None:
+        """Cancel what would end the grant of `row`, which has just been inserted."""
+        grant = _GRANT(row.account)
+        for each in [each for each in self._revocations.values() if each.reach == "grant" and _GRANT(each) == grant]:
+            del self._revocations[each.id]
+            self._settle(each.connection_id, "kept_for_sibling", row.updated_at_seconds)
+
+    def _settle(self, connection_id: str, reason: str, at_seconds: float) -> bool:
+        """Revoke a tombstone for which no revocation is pending; return whether it was one."""
+        row = self._rows.get(connection_id)
+        if row is None or row.status is not Status.REVOCATION_PENDING or self.list_revocations(connection_id):
+            return False
+        # What a new connection brings may be older than the tombstone; the time of that does not go back.
+        self._revoke(row, reason, max(row.updated_at_seconds, at_seconds))
+        return True
+
+    def _revoke(self, row: ConnectionRow, reason: str, at_seconds: float) -> None:
+        self._put(replace(_wiped(row), status=Status.REVOKED, reason=reason, updated_at_seconds=at_seconds))
+
+    def _forget(self, row: ConnectionRow) -> None:
+        del self._rows[row.id]
+        self._leases.pop(row.id, None)
+        if self._accounts.get(row.account) == row.id:
+            del self._accounts[row.account]
+        for each in self.list_revocations(row.id):
+            del self._revocations[each.id]
+
     def _put(self, row: ConnectionRow) -> None:
         """Keep `row`, and its account key for as long as it is live."""
         self._rows[row.id] = row
@@ -407,9 +560,13 @@ def _without_intent(row: ConnectionRow) -> ConnectionRow:
     )
 
 
+def _wiped(row: ConnectionRow) -> ConnectionRow:
+    return replace(_without_intent(row), envelope=b"", key_id="")
+
+
 def _require_texts(*values: object) -> None:
     if not all(isinstance(value, str) for value in values):
-        raise StoreError("a connection's id, owner and account are texts")
+        raise StoreError("ids, owners and accounts are texts")
 
 
 class AsyncMemoryStore:
@@ -448,7 +605,7 @@ class AsyncMemoryStore:
         """As `MemoryStore.insert`."""
         return self._store.insert(row)
 
-    async def write_token(self, write: TokenWrite) -> bool:
+    async def write_token(self, write: TokenWrite) -> Status | None:
         """As `TokenStore.write_token`."""
         return self._store.write_token(write)
 
@@ -472,35 +629,69 @@ class AsyncMemoryStore:
 
     # renewal
 
-    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
+    async def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
         """As `TokenStore.acquire_lease`."""
-        return self._store.acquire_lease(connection_id, holder, now_seconds, ttl_seconds)
+        return self._store.acquire_lease(connection_id, holder, ttl_seconds)
 
     async def release_lease(self, connection_id: str, holder: str) -> bool:
         """As `TokenStore.release_lease`."""
         return self._store.release_lease(connection_id, holder)
 
-    async def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
-    ) -> bool:
+    async def open_intent(self, intent: IntentWrite) -> bool:
         """As `MemoryStore.open_intent`."""
-        return self._store.open_intent(
-            connection_id, expected_generation, expected_attempt, digest, sent_at_seconds, deadline_seconds
-        )
+        return self._store.open_intent(intent)
 
-    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+    async def write_failure(self, write: FailureWrite) -> bool:
+        """As `TokenStore.write_failure`."""
+        return self._store.write_failure(write)
+
+    async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
         """As `MemoryStore.put_candidate`."""
-        return self._store.put_candidate(connection_id, candidate)
+        return self._store.put_candidate(connection_id, expected_generation, candidate)
 
-    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_due`."""
-        return self._store.find_due(now_seconds, limit)
+        return self._store.find_due(provider, client_id, now_seconds, limit)
+
+    async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_warnings`."""
+        return self._store.find_warnings(now_seconds, limit)
+
+    async def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """As `TokenStore.write_warning`."""
+        return self._store.write_warning(connection_id, warned_at_seconds, warn_at_seconds)
+
+    # revocations
+
+    async def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        """As `MemoryStore.tombstone`."""
+        return self._store.tombstone(write, revocation)
+
+    async def queue_revocation(self, revocation: RevocationRow) -> None:
+        """As `TokenStore.queue_revocation`."""
+        self._store.queue_revocation(revocation)
+
+    async def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """As `TokenStore.find_revocations`."""
+        return self._store.find_revocations(now_seconds, limit)
+
+    async def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """As `TokenStore.list_revocations`."""
+        return self._store.list_revocations(connection_id)
+
+    async def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        """As `TokenStore.claim_revocation`."""
+        return self._store.claim_revocation(revocation_id, expected_attempt, next_attempt_at_seconds)
+
+    async def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        """As `TokenStore.finish_revocation`."""
+        return self._store.finish_revocation(revocation_id, outcome, now_seconds)
+
+    async def erase_owner(self, tenant: str, owner: str) -> int:
+        """As `MemoryStore.erase_owner`."""
+        return self._store.erase_owner(tenant, owner)
+
+    # operators
 
     async def find(
         self,

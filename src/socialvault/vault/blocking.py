@@ -8,8 +8,19 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
-    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.rows import (
+        ConnectionRow,
+        EscrowRecord,
+        FailureWrite,
+        IntentWrite,
+        RevocationRow,
+        StatusWrite,
+        TokenRow,
+        TokenWrite,
+    )
     from socialvault.model.state import StateRow
+    from socialvault.model.status import Status
+    from socialvault.ports.escrow import Escrow
     from socialvault.ports.key_service import KeyService
     from socialvault.ports.store import Store
     from socialvault.ports.transport import Transport
@@ -73,7 +84,7 @@ class BlockingStore:
     async def insert(self, row: ConnectionRow) -> ConnectionRow | None:
         return self._store.insert(row)
 
-    async def write_token(self, write: TokenWrite) -> bool:
+    async def write_token(self, write: TokenWrite) -> Status | None:
         return self._store.write_token(write)
 
     async def write_status(self, write: StatusWrite) -> bool:
@@ -90,25 +101,50 @@ class BlockingStore:
     async def delete(self, connection_id: str) -> int:
         return self._store.delete(connection_id)
 
-    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
-        return self._store.acquire_lease(connection_id, holder, now_seconds, ttl_seconds)
+    async def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
+        return self._store.acquire_lease(connection_id, holder, ttl_seconds)
 
     async def release_lease(self, connection_id: str, holder: str) -> bool:
         return self._store.release_lease(connection_id, holder)
 
-    async def open_intent(
-        self, connection_id: str, expected_generation: int, expected_attempt: int, digest: bytes,
-        sent_at_seconds: float, deadline_seconds: float,
-    ) -> bool:  # fmt: skip
-        return self._store.open_intent(
-            connection_id, expected_generation, expected_attempt, digest, sent_at_seconds, deadline_seconds
-        )
+    async def open_intent(self, intent: IntentWrite) -> bool:
+        return self._store.open_intent(intent)
 
-    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
-        return self._store.put_candidate(connection_id, candidate)
+    async def write_failure(self, write: FailureWrite) -> bool:
+        return self._store.write_failure(write)
 
-    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
-        return self._store.find_due(now_seconds, limit)
+    async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
+        return self._store.put_candidate(connection_id, expected_generation, candidate)
+
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        return self._store.find_due(provider, client_id, now_seconds, limit)
+
+    async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        return self._store.find_warnings(now_seconds, limit)
+
+    async def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        return self._store.write_warning(connection_id, warned_at_seconds, warn_at_seconds)
+
+    async def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        return self._store.tombstone(write, revocation)
+
+    async def queue_revocation(self, revocation: RevocationRow) -> None:
+        self._store.queue_revocation(revocation)
+
+    async def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        return self._store.find_revocations(now_seconds, limit)
+
+    async def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        return self._store.list_revocations(connection_id)
+
+    async def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        return self._store.claim_revocation(revocation_id, expected_attempt, next_attempt_at_seconds)
+
+    async def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        return self._store.finish_revocation(revocation_id, outcome, now_seconds)
+
+    async def erase_owner(self, tenant: str, owner: str) -> int:
+        return self._store.erase_owner(tenant, owner)
 
     async def find(
         self, *, tenant: str | None, owner: str | None, provider: str | None, status: str | None,
@@ -165,3 +201,22 @@ class BlockingStore:
 
     async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
         return self._store.replace_data_key(key, old_key_id)
+
+
+class BlockingEscrow:
+    """An `Escrow` as an `AsyncEscrow`."""
+
+    def __init__(self, escrow: Escrow) -> None:
+        self._escrow = escrow
+
+    async def open(self) -> None:
+        self._escrow.open()
+
+    async def keep(self, record: EscrowRecord) -> str:
+        return self._escrow.keep(record)
+
+    async def records(self) -> Sequence[EscrowRecord]:
+        return self._escrow.records()
+
+    async def forget(self, name: str) -> None:
+        self._escrow.forget(name)

@@ -26,10 +26,13 @@ class Conversations:
         self._clock = clock
         self._documents: dict[str, tuple[HttpResponse, float]] = {}
 
-    async def run(self, exchange: Exchange[T]) -> T:
+    async def run(self, exchange: Exchange[T], *, until_seconds: float | None = None) -> T:
         """Drive `exchange` to its end.
 
         A `TransportError` is thrown into it where it waits, so that it may do without that answer.
+
+        Args:
+            until_seconds: after this time nothing more is sent, as others may think that this process is gone.
 
         Raises:
             ProviderError: what the exchange made of an answer.
@@ -39,7 +42,7 @@ class Conversations:
             request = next(exchange)
             while True:
                 try:
-                    response = await self._answer(request)
+                    response = await self._answer(request, until_seconds)
                 except TransportError as problem:
                     failure = problem
                 else:
@@ -50,7 +53,9 @@ class Conversations:
             result: T = end.value
         return result
 
-    async def _answer(self, request: HttpRequest) -> HttpResponse:
+    async def _answer(self, request: HttpRequest, until_seconds: float | None) -> HttpResponse:
+        if until_seconds is not None and self._clock.now_seconds() >= until_seconds:
+            raise TransportError("the time for this conversation is over", request_sent=False)
         if request.caching == "never":
             return await self._transport.send(request)
         kept = self._documents.get(request.url)

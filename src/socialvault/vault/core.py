@@ -4,35 +4,41 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from inspect import isawaitable
 from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.crypto.records import TokenRecord, open_record, seal_record
 from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError, OutcomeUnknownError
+from socialvault.model.events import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
+    from datetime import timedelta
 
+    from socialvault.crypto.envelope import Sealer
     from socialvault.crypto.keyring import Keyring
     from socialvault.model.connection import Connection
-    from socialvault.model.events import Event, EventName
+    from socialvault.model.events import EventName
     from socialvault.model.rows import ConnectionRow
     from socialvault.ports.clock import Clock
+    from socialvault.ports.escrow import AsyncEscrow
     from socialvault.ports.runtime import Factory, Runtime
     from socialvault.ports.store import AsyncStore
     from socialvault.providers.base import Provider
     from socialvault.vault.conversation import Conversations
+    from socialvault.vault.events import Events
     from socialvault.vault.settings import Providers, Settings
-
-    #: Told about every transition; may be a coroutine function where the vault is an ``AsyncVault``.
-    Observer = Callable[[Event], Awaitable[None] | None]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """One vault's collaborators."""
+    """One vault's collaborators.
+
+    Attributes:
+        escrow: where a token answer waits that the store can't take; None for a vault that has none.
+        at_start: done once the keyring is open.
+    """
 
     settings: Settings
     providers: Providers
@@ -41,30 +47,50 @@ class Core:
     conversations: Conversations
     runtime: Runtime
     clock: Clock
-    observers: Sequence[Observer] = field(default=())
+    events: Events
+    escrow: AsyncEscrow | None = None
+    at_start: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
 
     def now(self) -> datetime:
         """Return the time (aware, UTC)."""
         return datetime.fromtimestamp(self.clock.now_seconds(), UTC)
 
     async def ready(self) -> None:
-        """Open the keyring at the first use.
+        """Open escrow and keyring at the first use.
 
         Raises:
+            ConfigurationError: the escrow can't be written.
             WrongKeyError: the database belongs to other keys; nothing was written.
         """
         if not self.keyring.opened:
-            await self.runtime.single_flight("open", self.keyring.open)
+            await self.runtime.single_flight("open", self._open)
 
-    async def guarded(self, work: Factory[T]) -> T:
+    async def _open(self) -> None:
+        if self.escrow is not None:
+            await self.escrow.open()
+        await self.keyring.open()
+        for work in self.at_start:
+            await work()
+
+    async def guarded(
+        self, work: Factory[T], *, heartbeat: Factory[None] | None = None, every: timedelta | None = None
+    ) -> T:
         """Run what must not stop half-way: it ends whatever happens to the caller.
+
+        Args:
+            heartbeat: done meanwhile, `every` so often.
 
         Raises:
             OutcomeUnknownError: it takes longer than `Settings.exchange_deadline`, and goes on.
         """
-        deadline = self.settings.exchange_deadline.total_seconds()
+        deadline = self.settings.exchange_deadline
         try:
-            return await self.runtime.guarded(work, deadline_seconds=deadline, heartbeat=None, every_seconds=deadline)
+            return await self.runtime.guarded(
+                work,
+                deadline_seconds=deadline.total_seconds(),
+                heartbeat=heartbeat,
+                every_seconds=(every or deadline).total_seconds(),
+            )
         except TimeoutError:
             pass
         raise OutcomeUnknownError("the provider takes too long; what was begun goes on, try again later")
@@ -101,38 +127,35 @@ class Core:
         sealer = await self.keyring.for_opening(row.envelope, row.account.tenant, row.owner)
         return open_record(sealer, row.envelope, row.account.provider, row.account.issuer, row.id, row.generation)
 
-    async def seal(self, record: TokenRecord, row: ConnectionRow, generation: int) -> tuple[bytes, str]:
-        """Seal a record for `row` at `generation`; return the envelope and its key id."""
-        sealer = await self.keyring.for_sealing(row.account.tenant, row.owner)
-        envelope = seal_record(sealer, record, row.account.provider, row.account.issuer, row.id, generation)
-        return envelope, sealer.key_id.hex()
-
-    async def emit(self, name: EventName, row: ConnectionRow, reason: str = "", generation: int | None = None) -> None:
-        """Tell every observer; what one of them raises is logged and goes no further."""
-        if not self.observers:
-            return
-        from socialvault.model.events import Event
-
-        event = Event(
-            name=name,
-            at=self.now(),
-            connection_id=row.id,
-            tenant=row.account.tenant,
-            owner=row.owner,
-            provider=row.account.provider,
-            generation=row.generation if generation is None else generation,
-            reason=reason,
+    async def sealers(self, row: ConnectionRow) -> Sealers:
+        """Make ready what seals a token answer for `row`, so that nothing is missing once it is there."""
+        tenant, owner = row.account.tenant, row.owner
+        return Sealers(
+            await self.keyring.for_sealing(tenant, owner), await self.keyring.for_escrow(None, tenant, owner)
         )
-        for observer in self.observers:
-            try:
-                told = observer(event)
-                if isawaitable(told):
-                    await told
-            except Exception as problem:
-                import logging
 
-                logger = logging.getLogger("socialvault")
-                logger.error("an observer of %s events raised %s", name, type(problem).__name__)
+    async def open_kept(self, envelope: bytes, row: ConnectionRow, generation: int) -> TokenRecord:
+        """Open a token answer that was sealed for escrow, or as a candidate."""
+        sealer = await self.keyring.for_escrow(envelope, row.account.tenant, row.owner)
+        return open_record(sealer, envelope, row.account.provider, row.account.issuer, row.id, generation)
+
+    async def emit(
+        self, name: EventName, row: ConnectionRow, reason: str = "", *, dies_at: datetime | None = None
+    ) -> None:
+        """Tell every observer about a connection."""
+        await self.events.emit(
+            Event(
+                name=name,
+                at=self.now(),
+                connection_id=row.id,
+                tenant=row.account.tenant,
+                owner=row.owner,
+                provider=row.account.provider,
+                generation=row.generation,
+                reason=reason,
+                dies_at=dies_at,
+            )
+        )
 
     async def describe(self, row: ConnectionRow) -> Connection:
         """Return a row as callers see it."""
@@ -142,9 +165,30 @@ class Core:
         return describe(row, record, self.providers.by_slug.get(row.account.provider), self.now())
 
 
+@dataclass(frozen=True, slots=True)
+class Sealers:
+    """What seals one owner's tokens: for the store, and for where they wait for it. Made before a token is sent."""
+
+    stored: Sealer
+    kept: Sealer
+
+    def seal(self, record: TokenRecord, row: ConnectionRow, generation: int) -> bytes:
+        """Seal a record for the store."""
+        return seal_record(self.stored, record, row.account.provider, row.account.issuer, row.id, generation)
+
+    def seal_kept(self, record: TokenRecord, row: ConnectionRow, generation: int) -> bytes:
+        """Seal a record for the escrow, or as a candidate."""
+        return seal_record(self.kept, record, row.account.provider, row.account.issuer, row.id, generation)
+
+
 def not_found(connection_id: str) -> ConnectionNotFoundError:
     """Build the error for a connection that this owner does not have."""
     return ConnectionNotFoundError(f"there is no connection {connection_id!r} of this owner and tenant")
+
+
+def moment(at_seconds: float | None) -> datetime | None:
+    """Return stored seconds as a time (aware, UTC)."""
+    return None if at_seconds is None else datetime.fromtimestamp(at_seconds, UTC)
 
 
 def seconds(at: datetime | None) -> float | None:

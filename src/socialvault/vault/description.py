@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from socialvault.model.connection import Connection
 from socialvault.model.identity import Identity
 from socialvault.model.status import Status
-from socialvault.vault.schedule import can_renew
+from socialvault.vault.core import moment
+from socialvault.vault.schedule import can_renew, days_left
 
 if TYPE_CHECKING:
     from socialvault.crypto.records import TokenRecord
@@ -37,14 +38,12 @@ def describe(row: ConnectionRow, record: TokenRecord | None, provider: Provider 
         reason=row.reason,
         scopes=(token.scopes if token else None) or frozenset(),
         expires_at=token.expires_at if token else None,
-        dies_at=_moment(row.dies_at_seconds),
+        dies_at=moment(row.dies_at_seconds),
+        expires_soon=days_left(moment(row.dies_at_seconds), now) if row.status is Status.ACTIVE else None,
+        failing_since=moment(row.failing_since_seconds),
+        failing_with=row.failing_with,
         renewable=bool(token and provider and can_renew(token, provider.renewal, now)),
         generation=row.generation,
         created_at=datetime.fromtimestamp(row.created_at_seconds, UTC),
         updated_at=datetime.fromtimestamp(row.updated_at_seconds, UTC),
     )
-
-
-def _moment(seconds: float | None) -> datetime | None:
-    """Return stored seconds as a time (aware, UTC)."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

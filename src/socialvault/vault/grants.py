@@ -1,50 +1,47 @@
-"""Writing grants: the one place where tokens enter the store."""
+"""Writing grants: what a browser flow or an import brought becomes a connection."""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import TokenRecord
-from socialvault.exceptions import (
-    AlreadyConnectedError,
-    GenerationConflictError,
-    StoreUnavailableError,
-    TokenAtRiskError,
-)
-from socialvault.model.identity import Identity
-from socialvault.model.rows import AccountKey, ConnectionRow, TokenWrite
+from socialvault.exceptions import AlreadyConnectedError, GenerationConflictError, StoreUnavailableError
+from socialvault.model.rows import AccountKey, ConnectionRow
 from socialvault.model.status import Status
 from socialvault.protocol.token import merge
-from socialvault.vault.core import Core, seconds
-from socialvault.vault.schedule import dies_at, due_at
+from socialvault.vault.core import seconds
+from socialvault.vault.saving import Arrived, InEscrowError
+from socialvault.vault.schedule import dies_at, due_at, first_warning
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
+    from socialvault.model.identity import Identity
     from socialvault.model.token import TokenSet
     from socialvault.providers.base import Provider
+    from socialvault.vault.core import Core, Sealers
+    from socialvault.vault.saving import Saving, Written
 
-T = TypeVar("T")
-
-_WRITE_ATTEMPTS = 5
-_WRITE_PAUSE_SECONDS = 0.1
-_LONGEST_PAUSE_SECONDS = 2.0
+_ATTEMPTS = 5
 
 
 class Grants:
     """Keeps what providers granted."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, saving: Saving) -> None:
         self._core = core
+        self._saving = saving
 
     def record(self, provider: Provider, connection_id: str, token: TokenSet, identity: Identity,
                requested: tuple[str, ...]) -> TokenRecord:  # fmt: skip
         """Build the record to seal, with the time its renewal is due."""
-        due = due_at(token, provider.renewal, self._core.settings.leeway, connection_id)
+        due = due_at(token, provider, self._core.settings.leeway, connection_id)
         return TokenRecord(token, due, identity, requested)
+
+    def renewed(self, provider: Provider, connection_id: str, stored: TokenRecord, fresh: TokenSet) -> TokenRecord:
+        """Build the record that follows `stored`; what the answer left out is kept."""
+        merged = merge(stored.token, fresh)
+        return self.record(provider, connection_id, merged, stored.identity, stored.requested)
 
     def account(self, provider: Provider, tenant: str, owner: str, subject: str, parent_id: str = "") -> AccountKey:
         """Build the unique key of an account."""
@@ -67,18 +64,32 @@ class Grants:
         """
         account = self.account(provider, tenant, owner, identity.subject, parent_id)
         blank = self._blank(account, owner, kind)
-        for _ in range(_WRITE_ATTEMPTS):
-            record = self.record(provider, blank.id, token, identity, requested)
-            row = await self._fill(blank, record, provider)
-            existing = await self._kept(partial(self._core.store.insert, row))
-            if existing is None:
-                return row, True
-            if existing.owner != owner:
-                raise AlreadyConnectedError(f"{provider.slug}: another owner has connected this account")
-            written = await self.overwrite(existing, provider, token, identity, requested)
-            if written is not None:
-                return written, False
+        sealers = await self._core.sealers(blank)
+        record = self.record(provider, blank.id, token, identity, requested)
+        arrived = Arrived(self._filled(blank, record, provider, sealers), record, provider, sealers)
+        try:
+            for _ in range(_ATTEMPTS):
+                existing = await self._saving.insert(arrived)
+                if existing is None:
+                    return arrived.row, True
+                if existing.owner != owner:
+                    raise AlreadyConnectedError(f"{provider.slug}: another owner has connected this account")
+                written = await self._over(existing, arrived)
+                if written is not None:
+                    return written.row, False
+        except InEscrowError:
+            raise StoreUnavailableError(
+                f"{provider.slug}: the connection waits in the escrow until the store is back"
+            ) from None
         raise GenerationConflictError(f"{provider.slug}: the connection is being written by others; try again")
+
+    async def _over(self, existing: ConnectionRow, arrived: Arrived) -> Written | None:
+        """Write a new grant over the owner's own connection; what it leaves out is kept."""
+        record, token = arrived.record, arrived.record.token
+        stored = await self._core.open(existing) if existing.envelope else None
+        merged = merge(stored.token, token) if stored else token
+        again = self.record(arrived.provider, existing.id, merged, record.identity, record.requested)
+        return await self._saving.write(replace(arrived, row=existing, record=again))
 
     def _blank(self, account: AccountKey, owner: str, kind: str) -> ConnectionRow:
         now = self._core.clock.now_seconds()
@@ -87,14 +98,15 @@ class Grants:
             generation=1, envelope=b"", key_id="", created_at_seconds=now, updated_at_seconds=now,
         )  # fmt: skip
 
-    async def _fill(self, blank: ConnectionRow, record: TokenRecord, provider: Provider) -> ConnectionRow:
-        envelope, key_id = await self._core.seal(record, blank, blank.generation)
+    def _filled(self, blank: ConnectionRow, record: TokenRecord, provider: Provider, sealers: Sealers) -> ConnectionRow:
+        dies = dies_at(record.token, provider.renewal)
         return replace(
             blank,
-            envelope=envelope,
-            key_id=key_id,
+            envelope=sealers.seal(record, blank, blank.generation),
+            key_id=sealers.stored.key_id.hex(),
             due_at_seconds=seconds(record.due_at),
-            dies_at_seconds=seconds(dies_at(record.token, provider.renewal)),
+            dies_at_seconds=seconds(dies),
+            warn_at_seconds=seconds(first_warning(dies, self._core.now())),
         )
 
     async def attach(
@@ -105,73 +117,3 @@ class Grants:
         row = self._blank(account, parent.owner, kind)
         existing = await self._core.store.insert(row)
         return (row, True) if existing is None else (existing, False)
-
-    async def overwrite(
-        self, row: ConnectionRow, provider: Provider, token: TokenSet, identity: Identity | None,
-        requested: tuple[str, ...] | None,
-    ) -> ConnectionRow | None:  # fmt: skip
-        """Store `token` as the next generation of `row`; what it leaves out is kept from the stored one.
-
-        Args:
-            identity, requested: None keeps the stored ones.
-
-        Returns:
-            The row as stored, or None when somebody wrote it in between.
-        """
-        stored = await self._core.open(row) if row.envelope else None
-        merged = merge(stored.token, token) if stored else token
-        record = self.record(
-            provider,
-            row.id,
-            merged,
-            identity or (stored.identity if stored else Identity(row.account.subject)),
-            requested if requested is not None else (stored.requested if stored else ()),
-        )
-        envelope, key_id = await self._core.seal(record, row, row.generation + 1)
-        write = TokenWrite(
-            connection_id=row.id,
-            expected_generation=row.generation,
-            envelope=envelope,
-            key_id=key_id,
-            updated_at_seconds=self._core.clock.now_seconds(),
-            due_at_seconds=seconds(record.due_at),
-            dies_at_seconds=seconds(dies_at(merged, provider.renewal)),
-        )
-        if not await self._kept(partial(self._core.store.write_token, write)):
-            return None
-        return replace(
-            row,
-            status=Status.ACTIVE,
-            reason="",
-            generation=row.generation + 1,
-            envelope=envelope,
-            key_id=key_id,
-            updated_at_seconds=write.updated_at_seconds,
-            due_at_seconds=write.due_at_seconds,
-            dies_at_seconds=write.dies_at_seconds,
-        )
-
-    async def _kept(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Write, and try again while the store is away: a token that arrived must not be lost to a hiccup.
-
-        Raises:
-            TokenAtRiskError: the store stayed away.
-        """
-        try:
-            return await write()
-        except StoreUnavailableError:
-            pass
-        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-
-        patience = AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailableError),
-            stop=stop_after_attempt(_WRITE_ATTEMPTS),
-            wait=wait_exponential(_WRITE_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
-            sleep=self._core.runtime.sleep,
-            reraise=True,
-        )
-        try:
-            return await patience(write)
-        except StoreUnavailableError:
-            pass
-        raise TokenAtRiskError("the provider answered, and the store could not keep it")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 _TOLERANCE_SECONDS = 60.0
+_LONGEST_IN_ESCROW_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ async def check_health(core: Core) -> Health:
     """Check the store (reads), the keys (the canary opens), the providers (there are some) and the clock."""
     store, clock = await _store_and_clock(core)
     providers = _check("providers", "" if core.providers.by_slug else "this vault has no provider")
-    escrow = Check("escrow", state="off")  # this version keeps none
-    return Health((store, await _keys(core), providers, clock, escrow))
+    return Health((store, await _keys(core), providers, clock, await _escrow(core)))
 
 
 async def _store_and_clock(core: Core) -> tuple[Check, Check]:
@@ -56,6 +56,19 @@ async def _store_and_clock(core: Core) -> tuple[Check, Check]:
         return _check("store", str(problem)), Check("clock")
     behind = vault is not None and core.clock.now_seconds() < vault.created_at_seconds - _TOLERANCE_SECONDS
     return Check("store"), _check("clock", "the clock is before this vault's first start" if behind else "")
+
+
+async def _escrow(core: Core) -> Check:
+    """What waits in it for long shows that a store can't take it."""
+    if core.escrow is None:
+        return Check("escrow", state="off")
+    now = core.clock.now_seconds()
+    try:
+        records = await core.escrow.records()
+    except SocialVaultError as problem:
+        return _check("escrow", str(problem))
+    late = [record for record in records if now - record.at_seconds > _LONGEST_IN_ESCROW_SECONDS]
+    return _check("escrow", f"{len(late)} tokens wait in the escrow, and the store has not taken them" if late else "")
 
 
 async def _keys(core: Core) -> Check:

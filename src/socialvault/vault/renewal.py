@@ -1,63 +1,106 @@
-"""Renewal: read again, send, judge and save, so that a token that arrived is stored before anybody sees it."""
+"""Renewal: once for all callers of all processes. Who may not send waits, and shares what came of it."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from socialvault import exceptions
 from socialvault.crypto.records import TokenRecord, open_access
 from socialvault.exceptions import (
-    GenerationConflictError,
     OutcomeUnknownError,
     ProviderError,
     ReauthorizationRequiredError,
+    RefreshBusyError,
     SocialVaultError,
     TransportError,
 )
 from socialvault.model.status import Status
-from socialvault.vault.core import Core, not_found
-from socialvault.vault.schedule import can_renew
+from socialvault.vault.schedule import can_renew, jitter, too_young_for
 from socialvault.vault.verdict import mark_dead, reauthorization_required
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Iterator
 
     from socialvault.model.rows import ConnectionRow
-    from socialvault.model.token import AccessToken, TokenSet
-    from socialvault.providers.base import Provider
-    from socialvault.vault.grants import Grants
+    from socialvault.model.token import AccessToken
+    from socialvault.vault.attempt import Attempts
+    from socialvault.vault.core import Core
+    from socialvault.vault.lease import Leases
     from socialvault.vault.sub_accounts import SubAccounts
+
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.3
 
 
 class Renewal:
-    """Renews one connection's token."""
+    """Gives a valid token of one connection, renewed where that is needed."""
 
-    def __init__(self, core: Core, grants: Grants, sub_accounts: SubAccounts) -> None:
+    def __init__(self, core: Core, leases: Leases, attempts: Attempts, sub_accounts: SubAccounts) -> None:
         self._core = core
-        self._grants = grants
+        self._leases = leases
+        self._attempts = attempts
         self._sub_accounts = sub_accounts
 
-    async def settle(self, connection_id: str, owner: str, tenant: str, stale_generation: int | None) -> AccessToken:
+    async def settle(
+        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, patience: timedelta
+    ) -> AccessToken:
         """Read again, and renew if that is still needed.
 
         Args:
             stale_generation: a token of this generation won't do even if it looks valid.
+            patience: how long to wait for another process that is at it.
         """
+        for pause_seconds in _pauses(patience, connection_id):
+            await self._core.runtime.sleep(pause_seconds)
+            row = await self._core.row(connection_id, tenant, owner)
+            token = await self._without_sending(row, stale_generation)
+            if token is not None:
+                return token
+            held = await self._leases.hold(
+                connection_id, lambda: self._renew(connection_id, owner, tenant, stale_generation)
+            )
+            if held is not None and held[0] is not None:
+                return held[0]
+        return await self._without_patience(connection_id, owner, tenant, stale_generation)
+
+    async def _renew(
+        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None
+    ) -> AccessToken | None:
+        """Under the lease: read again, since a sibling may be done, and send; None when another's intent is open."""
         row = await self._core.row(connection_id, tenant, owner)
-        if row.status is Status.REAUTHORIZATION_REQUIRED:
+        token = await self._without_sending(row, stale_generation)
+        if token is not None:
+            return token
+        if row.account.parent_id:
+            return await self._access(await self._renew_child(row))
+        record, provider = await self._core.open(row), self._core.provider_of(row)
+        try:
+            renewed = await self._attempts.renew(row, record, provider)
+        except (ProviderError, TransportError) as problem:
+            return await self._while_valid(row, record, problem, stale_generation)
+        return None if renewed is None else await self._without_sending(renewed, stale_generation)
+
+    async def _without_sending(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
+        """Decide from the row alone: its token, the reason why there is none, or None when it must be renewed."""
+        if row.status is not Status.ACTIVE:
             raise reauthorization_required(row.account.provider, row.reason)
-        record = await self._core.open(row)
-        now = self._core.now()
+        record, now = await self._core.open(row), self._core.now()
         due = record.due_at is not None and now >= record.due_at
         if not due and row.generation != stale_generation:
             return await self._access(row)
         provider = self._core.provider_of(row)
         if row.account.parent_id:
-            return await self._access(await self._renew_child(row))
+            return None
         if not can_renew(record.token, provider.renewal, now):
-            return await self._last_of_it(row, record, now, stale_generation)
-        await self._core.keyring.for_sealing(tenant, owner)  # before the refresh token is spent
-        renewed = await self._core.guarded(lambda: self._send_judge_save(row, record, provider, stale_generation))
-        return await self._access(renewed)
+            return await self._last_of_it(row, record, stale_generation)
+        wait = too_young_for(record.token, provider, now)
+        if wait is not None:
+            young = RefreshBusyError(f"{provider.slug}: the token is too young to be renewed", retry_after=wait)
+            return await self._while_valid(row, record, young, stale_generation)
+        if row.failing_since_seconds is not None and (row.due_at_seconds or 0.0) > self._core.clock.now_seconds():
+            return await self._while_valid(row, record, _recorded(row, self._core), stale_generation)
+        return None
 
     async def _renew_child(self, row: ConnectionRow) -> ConnectionRow:
         try:
@@ -71,14 +114,14 @@ class Renewal:
         token, _ = open_access(sealer, row.envelope, row.account.provider, row.account.issuer, row.id, row.generation)
         return token
 
-    async def _last_of_it(
-        self, row: ConnectionRow, record: TokenRecord, now: datetime, stale_generation: int | None
-    ) -> AccessToken:
+    # --- without a new token ----------------------------------------------------------------------
+
+    async def _last_of_it(self, row: ConnectionRow, record: TokenRecord, stale_generation: int | None) -> AccessToken:
         """Serve a token that can't be renewed while it is valid; say so when it is not."""
-        expires_at = record.token.expires_at
-        if row.generation != stale_generation and (expires_at is None or now < expires_at):
+        if self._usable(row, record, stale_generation):
             return await self._access(row)
-        expired = expires_at is not None and now >= expires_at
+        expires_at = record.token.expires_at
+        expired = expires_at is not None and self._core.now() >= expires_at
         if expired:
             await mark_dead(self._core, row, "expired")
         raise ReauthorizationRequiredError(
@@ -87,54 +130,65 @@ class Renewal:
             reason="expired" if expired else "rejected",
         )
 
-    async def _send_judge_save(
-        self, row: ConnectionRow, record: TokenRecord, provider: Provider, stale_generation: int | None
-    ) -> ConnectionRow:
-        """Renew at the provider and store what came; returns the row that holds the newest token."""
-        try:
-            server = await self._core.conversations.run(provider.resolve())
-            fresh = await self._core.conversations.run(provider.renew(server, record.token, row.account.subject))
-        except ReauthorizationRequiredError as verdict:
-            return await self._after_refusal(row, verdict)
-        except (ProviderError, TransportError) as problem:
-            return self._while_valid(row, record, problem, stale_generation)
-        written = await self._grants.overwrite(row, provider, fresh, None, None)
-        if written is not None:
-            await self._core.emit("refreshed", written)
-            return written
-        return await self._after_conflict(row, provider, fresh)
-
-    async def _after_refusal(self, row: ConnectionRow, verdict: ReauthorizationRequiredError) -> ConnectionRow:
-        """The grant is dead, unless somebody renewed it while we asked."""
-        current = await self._core.store.get(row.id, row.account.tenant, row.owner)
-        if current is None or not current.status.live:
-            raise not_found(row.id)  # disconnected meanwhile, which is why the provider refused
-        if current.status is Status.ACTIVE and current.generation > row.generation:
-            return current
-        await mark_dead(self._core, row, verdict.reason)
-        raise verdict
-
-    def _while_valid(
+    async def _while_valid(
         self, row: ConnectionRow, record: TokenRecord, problem: SocialVaultError, stale_generation: int | None
-    ) -> ConnectionRow:
-        """A provider that is down for now does not matter while the stored token is valid."""
-        expires_at = record.token.expires_at
-        usable = expires_at is None or self._core.now() < expires_at
-        if usable and row.generation != stale_generation:
-            return row
+    ) -> AccessToken:
+        """A renewal that can't be had now does not matter while the stored token is valid."""
+        if self._usable(row, record, stale_generation) and not isinstance(problem, ReauthorizationRequiredError):
+            return await self._access(row)
         if isinstance(problem, TransportError) and problem.request_sent:
-            raise OutcomeUnknownError(
-                f"{row.account.provider}: the renewal was sent and not answered; try again later"
-            ) from problem
+            raise _unknown(row) from problem
         raise problem
 
-    async def _after_conflict(self, row: ConnectionRow, provider: Provider, fresh: TokenSet) -> ConnectionRow:
-        """Somebody wrote the row while we asked: their token counts, and a disconnect counts for both."""
-        current = await self._core.store.get(row.id, row.account.tenant, row.owner)
-        if current is not None and current.status is Status.ACTIVE:
-            return current
-        if current is None or not current.status.live:
-            server = await self._core.conversations.run(provider.resolve())
-            await self._core.conversations.run(provider.revoke(server, fresh))
-            raise not_found(row.id)
-        raise GenerationConflictError(f"{row.account.provider}: the connection changed meanwhile; try again")
+    def _usable(self, row: ConnectionRow, record: TokenRecord, stale_generation: int | None) -> bool:
+        expires_at = record.token.expires_at
+        return (expires_at is None or self._core.now() < expires_at) and row.generation != stale_generation
+
+    async def _without_patience(
+        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None
+    ) -> AccessToken:
+        """Another process has been at it for too long: serve what is valid, or say when to ask again."""
+        row = await self._core.row(connection_id, tenant, owner)
+        token = await self._without_sending(row, stale_generation)
+        if token is not None:
+            return token
+        open_until = row.intent_deadline_seconds
+        wait = timedelta(seconds=max(1.0, (open_until or 0.0) - self._core.clock.now_seconds()))
+        busy: SocialVaultError = RefreshBusyError(
+            f"{row.account.provider}: another process is renewing this connection", retry_after=wait
+        )
+        if open_until is not None:
+            busy = _unknown(row)
+        return await self._while_valid(row, await self._core.open(row), busy, stale_generation)
+
+
+def _pauses(patience: timedelta, connection_id: str) -> Iterator[float]:
+    """Yield how long to wait before each look, beginning with none; each a bit longer than the one before."""
+    yield 0.0
+    pause, left = _FIRST_PAUSE_SECONDS, patience.total_seconds()
+    look = 0
+    while left > 0:
+        spread = pause * (0.75 + jitter(f"{connection_id}/{look}") / 2)
+        yield min(spread, left)
+        left -= spread
+        look += 1
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+
+
+def _unknown(row: ConnectionRow) -> OutcomeUnknownError:
+    return OutcomeUnknownError(f"{row.account.provider}: the renewal was sent and not answered; try again later")
+
+
+def _recorded(row: ConnectionRow, core: Core) -> SocialVaultError:
+    """Build the error that the last attempt ended in: nobody asks the provider again before its time."""
+    if row.failing_with == OutcomeUnknownError.__name__:
+        return _unknown(row)
+    slug = row.account.provider
+    wait = timedelta(seconds=max(0.0, (row.due_at_seconds or 0.0) - core.clock.now_seconds()))
+    text = f"{slug}: the last renewal failed, the next one is not due yet"
+    kind: type[SocialVaultError] = getattr(exceptions, row.failing_with, ProviderError)
+    if issubclass(kind, TransportError):
+        return TransportError(text, request_sent=False)
+    if issubclass(kind, ProviderError):
+        return kind(text, provider=slug, retry_after=wait)
+    return ProviderError(text, provider=slug, retry_after=wait)

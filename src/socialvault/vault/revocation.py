@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from socialvault.exceptions import ConfigurationError, GenerationConflictError, ProviderError, TransportError
+from socialvault.exceptions import GenerationConflictError
 from socialvault.model.connection import Receipt, RevocationOutcome
 from socialvault.model.rows import ConnectionRow, StatusWrite
 from socialvault.model.status import Status
-from socialvault.vault.core import Core, not_found
+from socialvault.vault.core import Core, moment, not_found
 from socialvault.vault.settings import check_owner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from socialvault.vault.outbox import Outbox
     from socialvault.vault.sub_accounts import SubAccounts
 
 _TOMBSTONE_ATTEMPTS = 20
+_OUTCOMES = get_args(RevocationOutcome)
 
 
 class Revocation:
     """Disconnects connections."""
 
-    def __init__(self, core: Core, sub_accounts: SubAccounts) -> None:
+    def __init__(self, core: Core, outbox: Outbox, sub_accounts: SubAccounts) -> None:
         self._core = core
+        self._outbox = outbox
         self._sub_accounts = sub_accounts
 
     async def disconnect(self, connection_id: str, owner: str, tenant: str) -> Receipt:
@@ -33,71 +35,62 @@ class Revocation:
         await self._core.ready()
         return await self._core.guarded(lambda: self._disconnect(connection_id, owner, tenant))
 
+    async def receipt(self, connection_id: str, owner: str, tenant: str) -> Receipt:
+        """Return where a disconnect stands; see ``AsyncVault.receipt``."""
+        check_owner(owner, tenant)
+        await self._core.ready()
+        row = await self._core.store.get(connection_id, tenant, owner)
+        if row is None or row.status.live:
+            raise not_found(connection_id)
+        return self._receipt(row, _recorded(row))
+
     async def _disconnect(self, connection_id: str, owner: str, tenant: str) -> Receipt:
         row = await self._core.store.get(connection_id, tenant, owner)
         if row is None:
             raise not_found(connection_id)
         if row.status is Status.REVOKED:
-            return self._receipt(row, "already_gone")
+            return self._receipt(row, _recorded(row))
         if row.account.parent_id:
             await self._sub_accounts.remove(row, "disconnected")
             return self._receipt(row, "unsupported" if row.envelope else "kept_for_sibling")
-        row = await self._tombstone(row)
-        children = await self._core.store.list_children(row.id, tenant, owner)
-        for child in children:
-            await self._sub_accounts.remove(child, "parent_disconnected")
-        outcome = await self._revoke(row)
+        children = await self.tombstone(row)
+        outcome = await self._outbox.settle_connection(row.id)
+        if outcome is None:  # another process has just settled it
+            return await self.receipt(connection_id, owner, tenant)
         return self._receipt(row, outcome, children)
 
-    async def _tombstone(self, row: ConnectionRow) -> ConnectionRow:
-        """From here on nobody is served this token, whatever becomes of the rest."""
+    async def tombstone(self, row: ConnectionRow) -> Sequence[ConnectionRow]:
+        """Make a connection and its children unusable, with the revocation queued in the same step.
+
+        From here on nobody is served their tokens, whatever becomes of the rest.
+
+        Returns:
+            The children that this call removed.
+        """
+        provider = self._core.providers.by_slug.get(row.account.provider)
+        reach = provider.revocation_reach if provider else "grant"  # unknown: then it had better spare its siblings
         for _ in range(_TOMBSTONE_ATTEMPTS):
-            if row.status is Status.REVOCATION_PENDING:
-                return row
-            write = self._status(row, (Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED), Status.REVOCATION_PENDING)
-            if await self._core.store.write_status(write):
+            if not row.status.live:
+                return ()
+            write = StatusWrite(
+                connection_id=row.id,
+                expected_generation=row.generation,
+                expected=(Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED),
+                status=Status.REVOCATION_PENDING,
+                reason="disconnected",
+                updated_at_seconds=self._core.clock.now_seconds(),
+            )
+            children = await self._core.store.tombstone(write, self._outbox.entry(row, reach))
+            if children is not None:
+                for child in children:
+                    await self._core.emit("disconnected", child, "parent_disconnected")
                 await self._core.emit("disconnected", row)
-                return replace(row, status=Status.REVOCATION_PENDING)
+                return children
             current = await self._core.store.get(row.id, row.account.tenant, row.owner)
             if current is None:
                 raise not_found(row.id)
             row = current
         raise GenerationConflictError("the connection is being written by others; try again")
-
-    def _status(
-        self, row: ConnectionRow, expected: tuple[Status, ...], status: Status, *, wipe: bool = False
-    ) -> StatusWrite:
-        return StatusWrite(
-            connection_id=row.id,
-            expected_generation=row.generation,
-            expected=expected,
-            status=status,
-            reason="disconnected",
-            updated_at_seconds=self._core.clock.now_seconds(),
-            wipe=wipe,
-        )
-
-    async def _revoke(self, row: ConnectionRow) -> RevocationOutcome:
-        outcome = await self._ask_provider(row)
-        if outcome != "pending":
-            write = self._status(row, (Status.REVOCATION_PENDING,), Status.REVOKED, wipe=True)
-            if await self._core.store.write_status(write) and outcome == "revoked":
-                await self._core.emit("revoked", row)
-        return outcome
-
-    async def _ask_provider(self, row: ConnectionRow) -> RevocationOutcome:
-        try:
-            provider = self._core.provider_of(row)
-        except ConfigurationError:
-            return "pending"  # a vault that has this provider can finish it
-        if provider.revocation_reach == "grant" and await self._core.store.count_grant_siblings(row):
-            return "kept_for_sibling"
-        record = await self._core.open(row)
-        try:
-            server = await self._core.conversations.run(provider.resolve())
-            return await self._core.conversations.run(provider.revoke(server, record.token))
-        except (ProviderError, TransportError):
-            return "pending"
 
     def _receipt(
         self, row: ConnectionRow, outcome: RevocationOutcome, children: Sequence[ConnectionRow] = ()
@@ -109,6 +102,13 @@ class Revocation:
             connection_id=row.id,
             provider=row.account.provider,
             outcome=outcome,
-            at=self._core.now(),
+            at=self._core.now() if row.status.live else moment(row.updated_at_seconds) or self._core.now(),
             children=tuple(self._receipt(child, "revoked" if reached else "unsupported") for child in children),
         )
+
+
+def _recorded(row: ConnectionRow) -> RevocationOutcome:
+    """Return the outcome that a tombstone tells of; one without any had nothing to revoke."""
+    if row.status is Status.REVOCATION_PENDING:
+        return "pending"
+    return next((outcome for outcome in _OUTCOMES if outcome == row.reason), "already_gone")

@@ -27,7 +27,11 @@ class Settings:
         return_to: own paths a flow may end on, exact or with a trailing ``/*``.
         leeway: how long before expiry a token counts as expired.
         state_lifetime: how long a person may take at the provider.
-        exchange_deadline: for a whole conversation with a provider.
+        exchange_deadline: for a whole conversation with a provider. As long nobody else presents a refresh token that
+            was sent and not answered.
+        lease: how long a process that renews a connection keeps others waiting after it died; it is prolonged while
+            it lives. Zero: processes don't wait for each other, they only never present the same token twice.
+        patience: how long a caller waits for a renewal by another process.
         on_shared_account: see `SharedAccounts`.
     """
 
@@ -35,7 +39,9 @@ class Settings:
     return_to: tuple[str, ...] = ()
     leeway: timedelta = timedelta(seconds=60)
     state_lifetime: timedelta = timedelta(minutes=10)
-    exchange_deadline: timedelta = timedelta(seconds=60)
+    exchange_deadline: timedelta = timedelta(seconds=45)
+    lease: timedelta = timedelta(seconds=30)
+    patience: timedelta = timedelta(seconds=10)
     on_shared_account: SharedAccounts = "refuse"
 
     def check(self) -> None:
@@ -55,6 +61,8 @@ class Settings:
                 check_return_to_pattern(pattern)
         if self.leeway < timedelta(0) or self.state_lifetime <= timedelta(0) or self.exchange_deadline <= timedelta(0):
             raise ConfigurationError("leeway, state_lifetime and exchange_deadline must be positive")
+        if self.lease < timedelta(0) or self.patience < timedelta(0):
+            raise ConfigurationError("lease and patience can't be negative")
         if self.on_shared_account not in get_args(SharedAccounts):
             raise ConfigurationError(f"on_shared_account must be one of {get_args(SharedAccounts)}")
 

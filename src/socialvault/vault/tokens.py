@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import MICROSECONDS, open_access
@@ -30,9 +31,17 @@ class Tokens:
         self._keyring = core.keyring
         self._cached = core.keyring.cached
         self._now_seconds = core.clock.now_seconds
+        #: See ``AsyncVault.token``; its last argument is what the token is read for.
+        self.token = self._told if core.events.reads else self._valid
 
-    async def token(self, connection_id: str, owner: str, tenant: str) -> AccessToken:
-        """Return a valid token; see ``AsyncVault.token``. The fresh case is one read and one open."""
+    async def _told(self, connection_id: str, owner: str, tenant: str, reason: str = "") -> AccessToken:
+        """As `_valid`, for a vault with an observer of reads."""
+        token = await self._valid(connection_id, owner, tenant)
+        await self._core.events.about_read(token, tenant, owner, reason)
+        return token
+
+    async def _valid(self, connection_id: str, owner: str, tenant: str, _reason: str = "") -> AccessToken:
+        """Return a valid token. The fresh case is one read and one open."""
         if not self._keyring.opened:
             await self._core.ready()
         row = await self._store.read_token(connection_id, tenant, owner)
@@ -48,7 +57,7 @@ class Tokens:
             if now * MICROSECONDS < due_us:
                 return token
         elif status == _ACTIVE and parent_id:
-            return await self.token(parent_id, owner, tenant)
+            return await self._valid(parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, None)
 
     async def refresh(self, connection_id: str, owner: str, tenant: str) -> AccessToken:
@@ -57,6 +66,14 @@ class Tokens:
         if row.account.parent_id and not row.envelope:
             return await self.refresh(row.account.parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, row.generation)
+
+    async def renew_due(self, row: ConnectionRow) -> AccessToken:
+        """Renew a connection if it is due, and nobody else is at it."""
+        tenant, owner = row.account.tenant, row.owner
+        return await self._core.runtime.single_flight(
+            ("due", tenant, owner, row.id),  # a flight of its own: who waits for `token` has more patience
+            lambda: self._renewal().settle(row.id, owner, tenant, None, timedelta(0)),
+        )
 
     async def replace_rejected(self, rejected: AccessToken, owner: str, tenant: str) -> AccessToken:
         """Return another token than the one an API rejected: a newer stored one, or a renewed one."""
@@ -85,9 +102,14 @@ class Tokens:
         """Settle it once for all callers of this process that ask meanwhile."""
         check_owner(owner, tenant)
         while True:
-            token = await self._core.runtime.single_flight(
-                ("token", tenant, owner, connection_id),
-                lambda: self._renewal().settle(connection_id, owner, tenant, stale_generation),
-            )
+            token = await self._flight(connection_id, owner, tenant, stale_generation, self._core.settings.patience)
             if token.generation != stale_generation:  # else: this joined a flight that had no reason to renew
                 return token
+
+    async def _flight(
+        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, patience: timedelta
+    ) -> AccessToken:
+        return await self._core.runtime.single_flight(
+            ("token", tenant, owner, connection_id),
+            lambda: self._renewal().settle(connection_id, owner, tenant, stale_generation, patience),
+        )

@@ -10,7 +10,6 @@ from socialvault.exceptions import (
     MalformedEnvelopeError,
     TamperedError,
 )
-from socialvault.model.rows import ConnectionRow, StatusWrite
 from socialvault.model.status import Status
 from socialvault.webhooks.confirmation import confirmation_code, deleted_at, vouching_secret
 from socialvault.webhooks.freshness import precedes
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from socialvault.api.assembly import UseCases
     from socialvault.model.notice import AccountNotice
+    from socialvault.model.rows import ConnectionRow
     from socialvault.providers.base import Provider
     from socialvault.vault.core import Core
 
@@ -92,23 +92,13 @@ async def _erase(cases: UseCases, row: ConnectionRow) -> None:
         pass
     except ConnectionNotFoundError:  # the same request came twice, and the other one was faster
         return
-    await _give_up_revocation(core, row)
+    await _give_up_revocation(cases, row)
     for child in await core.store.list_children(row.id, tenant, owner):  # selected while this went on
         await cases.sub_accounts.remove(child, "parent_disconnected")
     await core.store.delete(row.id)
 
 
-async def _give_up_revocation(core: Core, row: ConnectionRow) -> None:
+async def _give_up_revocation(cases: UseCases, row: ConnectionRow) -> None:
     """A token that waits for its revocation at the provider is personal data too: it goes, revoked there or not."""
-    current = await core.store.get(row.id, row.account.tenant, row.owner)
-    if current is not None:
-        write = StatusWrite(
-            connection_id=current.id,
-            expected_generation=current.generation,
-            expected=(Status.REVOCATION_PENDING,),
-            status=Status.REVOKED,
-            reason="data_deletion",
-            updated_at_seconds=core.clock.now_seconds(),
-            wipe=True,
-        )
-        await core.store.write_status(write)
+    for entry in await cases.core.store.list_revocations(row.id):
+        await cases.outbox.finish(entry, "gave_up")

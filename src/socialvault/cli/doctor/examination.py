@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _NO_ESCROW = Finding(
     "warn", "escrow",
-    "this version has none: an answer that arrives while the store is away for long is lost with the process",
-    "report",
+    "none: a token that arrives while the store is away for long is lost; give the vault escrow=FOLDER",
+    "fix_configuration",
 )  # fmt: skip
 
 
@@ -29,13 +29,13 @@ def examine(vault: str | None, store: str | None, keys_env: str) -> Iterator[Fin
         yield from _examine_application(vault)
     else:
         yield from _examine_store(store, keys_env)
-    yield _NO_ESCROW
 
 
 def _examine_application(name: str) -> Iterator[Finding]:
     try:
         with application_vault(name) as found:
             yield from _examine_vault(found)
+            yield _escrow(found)
             yield from _redirect_uris(found.core)
     except SocialVaultError as problem:
         yield wrong("vault", problem)
@@ -85,6 +85,21 @@ def _canary(found: OpenVault) -> Finding:
     except SocialVaultError as problem:
         return wrong("canary", problem)
     return Finding("ok", "canary", "the keys open it")
+
+
+def _escrow(found: OpenVault) -> Finding:
+    """Write a probe to the escrow, and count what waits in it."""
+    escrow = found.core.escrow
+    if escrow is None:
+        return _NO_ESCROW
+    try:
+        found.run(escrow.open())
+        waiting = len(found.run(escrow.records()))
+    except SocialVaultError as problem:
+        return wrong("escrow", problem)
+    if waiting:
+        return Finding("warn", "escrow", f"{waiting} tokens wait for the store: start the application", "retry")
+    return Finding("ok", "escrow", "can be written, nothing waits in it")
 
 
 def _redirect_uris(core: Core) -> Iterator[Finding]:

@@ -23,15 +23,23 @@ if TYPE_CHECKING:
     from socialvault.model.secret import Secret
     from socialvault.protocol.messages import Exchange, HttpRequest, HttpResponse
 
-#: The Graph API's error codes; an instance's ``error_map`` counts before them (``190:463`` names a subcode).
+#: The Graph API's error codes; an instance's ``error_map`` counts before them. ``190:463`` names a subcode, and
+#: ``1:client_secret`` a fault of the application's whose number alone means something else.
 GRAPH_ERRORS: Mapping[str, errors.ErrorKind] = MappingProxyType({
     "1": "unavailable", "2": "unavailable",
-    "4": "rate_limited", "17": "rate_limited", "32": "rate_limited", "613": "rate_limited",
-    "190": "reauthorize",
+    "4": "rate_limited", "17": "rate_limited", "32": "rate_limited", "341": "rate_limited", "613": "rate_limited",
+    "80001": "rate_limited", "80002": "rate_limited",
+    "101": "client", "1:client_secret": "client", "100:appsecret_proof": "client",
+    "102": "reauthorize", "190": "reauthorize",
 })  # fmt: skip
-#: Why a token is dead, by the subcode of error 190.
+#: How the text of an error begins that blames the application; nothing else in the answer says so.
+APPLICATION_FAULTS: Mapping[str, str] = MappingProxyType({
+    "Error validating client secret": "client_secret", "Invalid appsecret_proof": "appsecret_proof",
+})  # fmt: skip
+#: Why a token is dead, by the subcode of error 102 or 190.
 DEAD_TOKEN_REASONS: Mapping[str, str] = MappingProxyType({
-    "458": "app_removed", "460": "password_changed", "463": "expired", "467": "invalid",
+    "458": "app_removed", "459": "checkpointed", "460": "password_changed", "463": "expired", "464": "unconfirmed",
+    "467": "invalid", "492": "role_lost",
 })  # fmt: skip
 _PERMISSION_CODES = frozenset({"10", *map(str, range(200, 300))})
 _CREDENTIAL_PARAMETERS = frozenset({"access_token", "appsecret_proof"})
@@ -73,15 +81,21 @@ class GraphProvider(Provider):
         return self.bearer_get(f"{url}{joiner}appsecret_proof={proof}", access_token, headers=headers)
 
     def read_error(self, response: HttpResponse, document: Document | None) -> ProviderError:
-        """Judge an error by the Graph API's code and subcode; a 429 or 5xx is transient whatever it says."""
+        """Judge an error by the Graph API's code and subcode.
+
+        A 429 or 5xx is transient whatever it says, and so is what calls itself transient.
+        """
         code = document.identifier("error.code") if document else None
         if document is None or code is None:
             return super().read_error(response, document)
         subcode = document.identifier("error.error_subcode")
-        codes = (f"{code}:{subcode}", code) if subcode else (code,)
+        detail = _application_fault(document.text("error.message") or "") or subcode
+        codes = (f"{code}:{detail}", code) if detail else (code,)
         error = errors.read_error(
             response, document, provider=self.slug, error_map={**GRAPH_ERRORS, **self.error_map}, codes=codes
         )
+        if document.value("error.is_transient") is True and error.action != "retry":
+            return errors.build_error("unavailable", response, provider=self.slug, error=codes[0])
         if isinstance(error, ReauthorizationRequiredError):
             reason = DEAD_TOKEN_REASONS.get(subcode or "", "invalid")
             return errors.build_error("reauthorize", response, provider=self.slug, error=codes[0], reason=reason)
@@ -126,6 +140,10 @@ class GraphProvider(Provider):
         if waiting:
             raise errors.malformed(f"a list is longer than {_MOST_ANSWERS} answers", provider=self.slug, status=200)
         return found
+
+
+def _application_fault(message: str) -> str:
+    return next((fault for beginning, fault in APPLICATION_FAULTS.items() if message.startswith(beginning)), "")
 
 
 def appsecret_proof(app_secret: Secret[str], access_token: Secret[str]) -> str:

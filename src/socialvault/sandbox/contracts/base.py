@@ -14,14 +14,17 @@ import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
+    from socialvault.model.rows import ConnectionRow
     from socialvault.ports.store import AsyncStore
 
 T = TypeVar("T")
 
 OpenStore = Callable[[], Any]
 Act = Callable[[int], Awaitable[T]]
+Advance = Callable[[float], None]
 
 RACERS = 16
+ROUNDS = 40
 
 
 class ManualClock:
@@ -88,13 +91,30 @@ async def opened(open_store: OpenStore) -> AsyncStore:
     return cast("AsyncStore", await store if inspect.isawaitable(store) else store)
 
 
+async def stored(store: AsyncStore, row: ConnectionRow) -> ConnectionRow | None:
+    """Read `row` back as its owner."""
+    return await store.get(row.id, row.account.tenant, row.owner)
+
+
+async def kept(store: AsyncStore, row: ConnectionRow) -> ConnectionRow:
+    """Read `row` back, which must be there."""
+    read = await stored(store, row)
+    assert read is not None
+    return read
+
+
+async def everything(store: AsyncStore) -> list[ConnectionRow]:
+    """Return every row there is."""
+    return list(await store.find(tenant=None, owner=None, provider=None, status=None, after_id="", limit=1000))
+
+
 class Contract:
     """The fixtures of every suite; see the package's text for what a subclass provides."""
 
     #: How callers race.
     race = staticmethod(race_in_threads)
 
-    #: The life of a state in these tests.
+    #: The life of a state, a lease and an intent in these tests.
     ttl_seconds = 600.0
 
     @pytest.fixture
@@ -111,6 +131,29 @@ class Contract:
     def open_store(self) -> OpenStore:
         """Open the store under test; subclasses override it."""
         raise NotImplementedError("give a fixture open_store that returns a function which opens your store")
+
+    async def race_often(
+        self, racers: int, rounds: int, act: Callable[[int, int], Awaitable[T]]
+    ) -> list[tuple[T, ...]]:
+        """Run ``act(racer, round)`` for every racer at the same moment, once a round; return the answers per round.
+
+        One race may go well by luck; many, each on a row of its own, don't.
+        """
+        together = threading.Barrier(racers)
+
+        async def run(racer: int) -> list[T]:
+            answers = []
+            try:
+                for number in range(rounds):
+                    if self.race is Contract.race:
+                        together.wait(timeout=30)
+                    answers.append(await act(racer, number))
+            except BaseException:
+                together.abort()
+                raise
+            return answers
+
+        return list(zip(*await self.race(racers, run), strict=True))
 
     @pytest_asyncio.fixture
     async def store(self, open_store: OpenStore) -> AsyncIterator[AsyncStore]:

@@ -6,13 +6,27 @@ import hashlib
 from dataclasses import replace
 
 from socialvault.model.keys import VaultRow, WrappedKey
-from socialvault.model.rows import AccountKey, ConnectionRow, StatusWrite, TokenWrite
+from socialvault.model.rows import (
+    AccountKey,
+    ConnectionRow,
+    FailureWrite,
+    IntentWrite,
+    RevocationRow,
+    StatusWrite,
+    TokenWrite,
+)
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 
 TENANT = "acme"
 OWNER = "user-42"
 ACCOUNT = AccountKey(TENANT, "linkedin", "client-1", "https://issuer.example", "subject-1", "", "")
+
+#: The provider and the client id of `ACCOUNT`.
+APPLICATION = (ACCOUNT.provider, ACCOUNT.client_id)
+
+LIVE = [Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED]
+DEAD = [Status.REVOCATION_PENDING, Status.REVOKED]
 
 #: Whoever is not the owner within the tenant; the last is what an application passes that forgot to look.
 STRANGERS = [(TENANT, "user-43"), ("globex", OWNER), ("", OWNER), (TENANT, ""), (OWNER, TENANT), (TENANT, None)]
@@ -34,6 +48,7 @@ def connection(connection_id: str = "con-1", **account: str) -> ConnectionRow:
         updated_at_seconds=1_800_000_001.5,
         due_at_seconds=1_800_003_600.0,
         dies_at_seconds=1_805_000_000.0,
+        warn_at_seconds=1_803_790_400.5,
     )
 
 
@@ -44,6 +59,9 @@ def in_trouble(row: ConnectionRow) -> ConnectionRow:
         status=Status.REAUTHORIZATION_REQUIRED,
         reason="refresh_interrupted",
         failing_since_seconds=1_800_000_500.0,
+        failing_with="ProviderUnavailableError",
+        failures=4,
+        refusals=1,
         candidate=b"sealed candidate",
         intent_digest=b"\x01" * 32,
         intent_sent_at_seconds=1_800_000_400.25,
@@ -62,6 +80,7 @@ def token_write(row: ConnectionRow, **changes: object) -> TokenWrite:
         updated_at_seconds=1_800_000_900.75,
         due_at_seconds=1_800_007_200.0,
         dies_at_seconds=None,
+        warn_at_seconds=1_804_000_000.25,
     )
     return replace(write, **changes)  # type: ignore[arg-type]
 
@@ -77,6 +96,57 @@ def status_write(row: ConnectionRow, status: Status, **changes: object) -> Statu
         updated_at_seconds=1_800_000_800.0,
     )
     return replace(write, **changes)  # type: ignore[arg-type]
+
+
+def intent(row: ConnectionRow, **changes: object) -> IntentWrite:
+    """Return an intent that fits `row`."""
+    write = IntentWrite(
+        connection_id=row.id,
+        expected_generation=row.generation,
+        expected_attempt=row.intent_attempt,
+        digest=b"\x02 \x00" * 10,
+        lifetime_seconds=600.0,
+    )
+    return replace(write, **changes)  # type: ignore[arg-type]
+
+
+def failure(row: ConnectionRow, **changes: object) -> FailureWrite:
+    """Return what an attempt on `row` leaves that was answered and spent nothing."""
+    write = FailureWrite(
+        connection_id=row.id,
+        expected_generation=row.generation,
+        expected_attempt=row.intent_attempt,
+        uncertain=False,
+        open=False,
+        failing_with="RateLimitedError",
+        refusals=2,
+        retry_at_seconds=1_800_000_930.25,
+        at_seconds=1_800_000_900.5,
+    )
+    return replace(write, **changes)  # type: ignore[arg-type]
+
+
+def revocation(row: ConnectionRow, name: str = "", **changes: object) -> RevocationRow:
+    """Return a revocation of the whole grant of `row`; `name` tells several of them apart."""
+    account = row.account
+    pending = RevocationRow(
+        id=f"rev-{row.id}{name}",
+        connection_id=row.id,
+        tenant=account.tenant,
+        owner=row.owner,
+        provider=account.provider,
+        client_id=account.client_id,
+        issuer=account.issuer,
+        subject=account.subject,
+        reach="grant",
+        generation=row.generation,
+        envelope=b"",
+        key_id="",
+        attempt=0,
+        next_attempt_at_seconds=1_800_000_800.0,
+        created_at_seconds=1_800_000_800.0,
+    )
+    return replace(pending, **changes)  # type: ignore[arg-type]
 
 
 def flow(state: str = "state-1") -> StateRow:

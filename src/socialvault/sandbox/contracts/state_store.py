@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from socialvault.exceptions import StoreError, StoreUnavailableError
-from socialvault.sandbox.contracts.base import RACERS, Contract, OpenStore, opened
+from socialvault.sandbox.contracts.base import RACERS, Advance, Contract, OpenStore, opened
 from socialvault.sandbox.contracts.rows import OWNER, TENANT, flow
 
 if TYPE_CHECKING:
     from socialvault.model.state import StateRow
     from socialvault.ports.store import AsyncStore
-
-Advance = Callable[[float], None]
 
 FOREIGN = {
     "tenant": "globex",

@@ -13,22 +13,27 @@ import pytest
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
 from socialvault.model.rows import AccountKey, ConnectionRow, TokenRow
 from socialvault.model.status import Status
-from socialvault.sandbox.contracts.base import RACERS, Contract, OpenStore, opened
+from socialvault.sandbox.contracts.base import RACERS, Contract, OpenStore, everything, opened, stored
+from socialvault.sandbox.contracts.renewal import RenewalContract
+from socialvault.sandbox.contracts.revocations import RevocationContract
 from socialvault.sandbox.contracts.rows import (
+    APPLICATION,
+    DEAD,
+    LIVE,
     OWNER,
     STRANGERS,
     TENANT,
     connection,
+    failure,
     in_trouble,
+    intent,
+    revocation,
     status_write,
     token_write,
 )
 
 if TYPE_CHECKING:
     from socialvault.ports.store import AsyncStore
-
-DEAD = [Status.REVOCATION_PENDING, Status.REVOKED]
-LIVE = [Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED]
 
 # Two spellings that a person, a database collation or Unicode might take for one.
 LOOK_ALIKES = {
@@ -45,18 +50,8 @@ LOOK_ALIKES = {
 }
 
 
-async def stored(store: AsyncStore, row: ConnectionRow) -> ConnectionRow | None:
-    """Read `row` back as its owner."""
-    return await store.get(row.id, row.account.tenant, row.owner)
-
-
-async def everything(store: AsyncStore) -> list[ConnectionRow]:
-    """Return every row there is."""
-    return list(await store.find(tenant=None, owner=None, provider=None, status=None, after_id="", limit=1000))
-
-
 @pytest.mark.asyncio
-class TokenStoreContract(Contract):
+class TokenStoreContract(RenewalContract, RevocationContract):
     """What every `TokenStore` must do."""
 
     # what was written is what is read
@@ -137,10 +132,12 @@ class TokenStoreContract(Contract):
         assert await store.get("con-9", TENANT, OWNER) is None
         assert not await store.write_token(token_write(connection("con-9")))
         assert not await store.write_status(status_write(connection("con-9"), Status.REVOKED))
-        assert not await store.put_candidate("con-9", b"x")
-        assert not await store.acquire_lease("con-9", "me", 0.0, 30.0)
+        assert not await store.put_candidate("con-9", 1, b"x")
+        assert not await store.acquire_lease("con-9", "me", 30.0)
         assert not await store.release_lease("con-9", "me")
-        assert not await store.open_intent("con-9", 1, 0, b"d", 0.0, 1.0)
+        assert not await store.open_intent(intent(connection("con-9")))
+        assert not await store.write_failure(failure(connection("con-9")))
+        assert not await store.write_warning("con-9", 1.0, 2.0)
 
     # lists
 
@@ -286,6 +283,7 @@ class TokenStoreContract(Contract):
             updated_at_seconds=write.updated_at_seconds,
             due_at_seconds=write.due_at_seconds,
             dies_at_seconds=None,
+            warn_at_seconds=write.warn_at_seconds,
         )
 
     @pytest.mark.parametrize("generation", [0, 2, -1])
@@ -302,16 +300,21 @@ class TokenStoreContract(Contract):
         row = replace(connection(), status=status, envelope=b"")
         await store.insert(row)
         assert not await store.write_token(token_write(row))
-        assert not await store.put_candidate(row.id, b"late")
-        assert not await store.open_intent(row.id, row.generation, 0, b"digest", 1.0, 2.0)
+        assert not await store.put_candidate(row.id, row.generation, b"late")
         assert await stored(store, row) == row
+
+    @pytest.mark.parametrize("status", [Status.ACTIVE, Status.REAUTHORIZATION_REQUIRED])
+    async def test_a_token_write_tells_what_status_it_ended(self, store: AsyncStore, status: Status) -> None:
+        row = replace(connection(), status=status)
+        await store.insert(row)
+        assert await store.write_token(token_write(row)) is status
 
     async def test_of_racing_token_writes_one_wins(self, store: AsyncStore) -> None:
         row = connection()
         await store.insert(row)
 
         async def write(number: int) -> bool:
-            return await store.write_token(token_write(row, envelope=b"of %d" % number))
+            return await store.write_token(token_write(row, envelope=b"of %d" % number)) is not None
 
         won = await self.race(RACERS, write)
         assert won.count(True) == 1
@@ -418,8 +421,11 @@ class TokenStoreContract(Contract):
             await store.insert(connection("con-1", subject="another"))
         await store.write_token(token_write(row, expected_generation=9))
         await store.write_status(status_write(row, Status.REVOKED, expected_generation=9, wipe=True))
-        await store.open_intent(row.id, row.generation, 0, b"digest", 1.0, 2.0)
-        await store.open_intent(row.id, 9, row.intent_attempt, b"digest", 1.0, 2.0)
+        await store.open_intent(intent(row, expected_attempt=9))
+        await store.open_intent(intent(row, expected_generation=9, replay=True))
+        await store.write_failure(failure(row, expected_generation=9))
+        await store.write_warning(row.id, row.warn_at_seconds or 0.0, None)
+        await store.tombstone(status_write(row, Status.REVOKED, expected_generation=9), revocation(row))
         await store.release_lease(row.id, "nobody")
         assert await everything(store) == before
 
@@ -503,100 +509,6 @@ class TokenStoreContract(Contract):
         assert await store.delete("con-1") == 0
         assert await everything(store) == before
 
-    async def test_a_deleted_connection_takes_its_lease_along(self, store: AsyncStore) -> None:
-        await store.insert(replace(connection(), status=Status.REVOKED))
-        await store.acquire_lease("con-1", "first", 1000.0, 30.0)
-        await store.delete("con-1")
-        assert not await store.release_lease("con-1", "first")
-        await store.insert(connection())
-        assert await store.acquire_lease("con-1", "second", 1001.0, 30.0)
-
-    # renewal across processes
-
-    async def test_a_lease_is_taken_once_until_it_ends(self, store: AsyncStore) -> None:
-        await store.insert(connection())
-        assert await store.acquire_lease("con-1", "first", 1000.0, 30.0)
-        assert not await store.acquire_lease("con-1", "second", 1029.9, 30.0)
-        assert await store.acquire_lease("con-1", "second", 1030.0, 30.0)
-        assert not await store.acquire_lease("con-1", "first", 1031.0, 30.0)
-        assert not await store.release_lease("con-1", "first")
-        assert not await store.acquire_lease("con-1", "first", 1031.0, 30.0)
-        assert await store.release_lease("con-1", "second")
-        assert not await store.release_lease("con-1", "second")
-        assert await store.acquire_lease("con-1", "first", 1031.0, 30.0)
-
-    async def test_a_holder_prolongs_its_lease(self, store: AsyncStore) -> None:
-        await store.insert(connection())
-        assert await store.acquire_lease("con-1", "first", 1000.0, 30.0)
-        assert await store.acquire_lease("con-1", "first", 1020.0, 30.0)
-        assert not await store.acquire_lease("con-1", "second", 1040.0, 30.0)
-
-    async def test_a_free_lease_is_nobodys_to_release(self, store: AsyncStore) -> None:
-        await store.insert(connection())
-        assert not await store.release_lease("con-1", "first")
-        assert not await store.release_lease("con-1", "")
-
-    async def test_a_lease_does_not_touch_the_row(self, store: AsyncStore) -> None:
-        row = connection()
-        await store.insert(row)
-        await store.acquire_lease("con-1", "first", 1000.0, 30.0)
-        assert await stored(store, row) == row
-
-    async def test_of_racing_holders_one_gets_the_lease(self, store: AsyncStore) -> None:
-        await store.insert(connection())
-
-        async def acquire(number: int) -> bool:
-            return await store.acquire_lease("con-1", f"holder-{number}", 1000.0, 30.0)
-
-        assert (await self.race(RACERS, acquire)).count(True) == 1
-
-    async def test_an_intent_is_opened_once_per_attempt(self, store: AsyncStore) -> None:
-        row = connection()
-        await store.insert(row)
-        assert await store.open_intent(row.id, 1, 0, b"digest-0", 1000.5, 1015.5)
-        assert not await store.open_intent(row.id, 1, 0, b"digest-1", 1001.0, 1016.0)
-        assert await stored(store, row) == replace(
-            row,
-            intent_digest=b"digest-0",
-            intent_sent_at_seconds=1000.5,
-            intent_deadline_seconds=1015.5,
-            intent_attempt=1,
-        )
-        assert not await store.open_intent(row.id, 2, 1, b"digest-1", 1001.0, 1016.0)
-        assert await store.open_intent(row.id, 1, 1, b"digest-2", 1002.0, 1017.0)
-
-    async def test_a_token_write_starts_the_attempts_over(self, store: AsyncStore) -> None:
-        row = connection()
-        await store.insert(row)
-        await store.open_intent(row.id, 1, 0, b"digest", 1000.0, 1015.0)
-        assert await store.write_token(token_write(row))
-        assert await store.open_intent(row.id, 2, 0, b"digest", 1000.0, 1015.0)
-
-    async def test_of_racing_attempts_one_may_send(self, store: AsyncStore) -> None:
-        await store.insert(connection())
-
-        async def attempt(number: int) -> bool:
-            return await store.open_intent("con-1", 1, 0, b"digest-%d" % number, 1000.0, 1015.0)
-
-        assert (await self.race(RACERS, attempt)).count(True) == 1
-
-    async def test_a_candidate_is_kept_beside_the_token(self, store: AsyncStore) -> None:
-        row = connection()
-        await store.insert(row)
-        assert await store.put_candidate(row.id, b"lost the race")
-        assert await stored(store, row) == replace(row, candidate=b"lost the race")
-
-    async def test_due_rows_are_active_and_come_longest_due_first(self, store: AsyncStore) -> None:
-        due = {"a": 300.0, "b": 100.0, "c": 200.0, "at_the_moment": 1000.0, "later": 1000.5, "never": None}
-        for name, due_at_seconds in due.items():
-            await store.insert(replace(connection(name, subject=name), due_at_seconds=due_at_seconds))
-        for status in [*DEAD, Status.REAUTHORIZATION_REQUIRED]:
-            row = connection(status.value, subject=status.value)
-            await store.insert(replace(row, status=status, due_at_seconds=1.0))
-        assert [row.id for row in await store.find_due(1000.0, 10)] == ["b", "c", "a", "at_the_moment"]
-        assert [row.id for row in await store.find_due(1000.0, 2)] == ["b", "c"]
-        assert list(await store.find_due(99.0, 10)) == []
-
     # operators
 
     async def test_operators_find_by_any_mix_of_filters(self, store: AsyncStore) -> None:
@@ -672,4 +584,10 @@ class TokenStoreContract(Contract):
         with pytest.raises(StoreUnavailableError):
             await store.write_token(token_write(connection()))
         with pytest.raises(StoreUnavailableError):
-            await store.find_due(0.0, 1)
+            await store.find_due(*APPLICATION, 0.0, 1)
+        with pytest.raises(StoreUnavailableError):
+            await store.find_warnings(0.0, 1)
+        with pytest.raises(StoreUnavailableError):
+            await store.queue_revocation(revocation(connection()))
+        with pytest.raises(StoreUnavailableError):
+            await store.erase_owner(TENANT, OWNER)

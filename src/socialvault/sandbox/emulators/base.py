@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from socialvault.exceptions import ConfigurationError
+from socialvault.model.secret import Secret
 from socialvault.sandbox import pages
 from socialvault.sandbox.accounts import Client, User, person
 from socialvault.sandbox.emulators.client_auth import read_credentials, verifier_fits
+from socialvault.sandbox.issuing import IssuedTokens
 from socialvault.sandbox.ledger import AuthorizationRequest, Code, Grant, Ledger, Token
 from socialvault.sandbox.messages import Answer, Call, Refusal, overridden, with_query
 from socialvault.sandbox.signing import SigningKeys, half_hash
@@ -249,7 +251,7 @@ class Emulator:
             return client
         if shown.method not in self.settings.client_auth:
             raise Refusal("invalid_client", f"{shown.method} is not accepted here", status=401)
-        if shown.secret != client.secret:
+        if not client.accepts(shown.secret):
             raise Refusal("invalid_client", "wrong client secret", status=401)
         return client
 
@@ -306,16 +308,43 @@ class Emulator:
         return Refusal(self.settings.grant_error, description, outcome=outcome)
 
     def _code_answer(self, client: Client, call: Call) -> Answer:
-        code = self.redeem(client, call, call.form)
-        grant, rules = code.grant, self.settings
+        grant = self.redeem(client, call, call.form).grant
+        access, refresh = self.lasting_tokens(client, grant, call.now)
+        call.note.outcome = "issued"
+        return self._token_answer(access, refresh, call, nonce=grant.nonce)
+
+    def issue_unasked(self, client: Client, user: User, scopes: tuple[str, ...], now: datetime) -> IssuedTokens:
+        """Open a grant as if `user` had consented to everything and the code been exchanged."""
+        request = AuthorizationRequest(client_id=client.id, redirect_uri="", scopes=scopes)
+        grant = self.ledger.open_grant(request, user, scopes, now, None)
+        access, refresh = self.lasting_tokens(client, grant, now)
+        return IssuedTokens(
+            access_token=Secret(access.value),
+            refresh_token=Secret(refresh.value) if refresh else None,
+            expires_at=access.expires_at,
+            refresh_expires_at=refresh.expires_at if refresh else None,
+            scopes=scopes,
+            subject=self.subject(grant),
+            grant_id=grant.id,
+        )
+
+    def lasting_tokens(self, client: Client, grant: Grant, now: datetime) -> tuple[Token, Token | None]:
+        """Issue what an application keeps of a new grant: an access token, and a refresh token where there is one."""
+        rules = self.settings
         refreshable = (
             client.refresh_tokens
             and rules.rotation != "none"
             and (not rules.refresh_scope or rules.refresh_scope in grant.scopes)
         )
-        refresh = self._issue_refresh(grant, call.now) if refreshable else None
-        call.note.outcome = "issued"
-        return self._token_answer(grant, refresh, call, scopes=grant.scopes, nonce=grant.nonce)
+        refresh = self._issue_refresh(grant, now) if refreshable else None
+        return self._issue_access(grant, refresh, now, grant.scopes), refresh
+
+    def _issue_access(self, grant: Grant, refresh: Token | None, now: datetime, scopes: tuple[str, ...]) -> Token:
+        """Issue an access token, which never outlives its refresh token."""
+        ends = now + self.settings.access_token_lifetime
+        if refresh is not None and refresh.expires_at is not None:
+            ends = min(ends, refresh.expires_at)
+        return self.ledger.issue("access", grant, now, ends, scopes=scopes)
 
     def _issue_refresh(self, grant: Grant, now: datetime) -> Token:
         life = self.settings.refresh_token_lifetime
@@ -329,6 +358,8 @@ class Emulator:
         grant, rules = token.grant, self.settings
         call.note.grant_id, call.note.user = grant.id, grant.user.login
         verdict = self.ledger.verdict(token, call.now, rules.reuse_grace)
+        if verdict == "spent" and rules.reuse == "refused":
+            raise self.grant_refusal("the refresh token was used before", outcome="spent")
         if verdict == "spent":
             grant.ended = "reuse_detected"
             raise self.grant_refusal("the refresh token was used before", outcome="reuse_detected")
@@ -342,16 +373,11 @@ class Emulator:
         if rules.rotation == "rotating":
             token.spent_at = token.spent_at or call.now
             successor = self._issue_refresh(grant, call.now)
-        return self._token_answer(grant, successor, call, scopes=scopes, nonce="")
+        return self._token_answer(self._issue_access(grant, successor, call.now, scopes), successor, call, nonce="")
 
-    def _token_answer(
-        self, grant: Grant, refresh: Token | None, call: Call, *, scopes: tuple[str, ...], nonce: str
-    ) -> Answer:
-        """Answer with tokens (RFC 6749, section 5.1). An access token never outlives its refresh token."""
-        ends = call.now + self.settings.access_token_lifetime
-        if refresh is not None and refresh.expires_at is not None:
-            ends = min(ends, refresh.expires_at)
-        access = self.ledger.issue("access", grant, call.now, ends, scopes=scopes)
+    def _token_answer(self, access: Token, refresh: Token | None, call: Call, *, nonce: str) -> Answer:
+        """Answer with tokens (RFC 6749, section 5.1)."""
+        grant, scopes, ends = access.grant, access.scopes, access.expires_at or call.now
         call.note.grant_id, call.note.user = grant.id, grant.user.login
         call.issues(access.value)
         fields: dict[str, Any] = {
@@ -406,7 +432,7 @@ class Emulator:
     # --- revocation (RFC 7009), introspection, calls --------------------------------------------
 
     def revoke(self, call: Call) -> Answer:
-        """End a token, with its grant where it is a refresh token; an unknown one is no error."""
+        """End a token and what `revocation_reach` says beside it; an unknown one is no error."""
         client = self.authenticate(call, call.form)
         value = call.presents(call.form.get("token", ""))
         if not value:
@@ -417,12 +443,18 @@ class Emulator:
         call.note.grant_id, call.note.user = token.grant.id, token.grant.user.login
         if token.grant.client_id != client.id:
             raise Refusal("unauthorized_client", "the token was issued to another client")
+        return Answer(document=dict(self.revoked_document), outcome=self._revoke(token))
+
+    def _revoke(self, token: Token) -> str:
+        """End `token` as far as the rules reach; return for the log how far that was."""
         token.revoked = True
         if self.settings.revocation_reach == "account":
-            self.ledger.end_grants("revoked", user=token.grant.user, client_id=client.id)
-        elif token.kind == "refresh":
-            token.grant.ended = token.grant.ended or "revoked"
-        return Answer(document=dict(self.revoked_document), outcome="revoked")
+            self.ledger.end_grants("revoked", user=token.grant.user, client_id=token.grant.client_id)
+            return "account_revoked"
+        if self.settings.revocation_reach == "single" or token.kind != "refresh":
+            return "token_revoked"
+        token.grant.ended = token.grant.ended or "revoked"
+        return "revoked"
 
     def bearer_token(self, call: Call) -> Token:
         """Return the living access token that `call` carries in its Authorization header."""

@@ -7,39 +7,27 @@ import hashlib
 import hmac
 import json
 import re
-import secrets
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.secret import Secret
 from socialvault.sandbox.accounts import Client, User, stable_id
-from socialvault.sandbox.emulators.base import Emulator, Endpoint
+from socialvault.sandbox.emulators.base import Endpoint
+from socialvault.sandbox.emulators.graph import GraphEmulator, selected
 from socialvault.sandbox.messages import Answer, Call, Params, Refusal, with_query
 from socialvault.sandbox.settings import FACEBOOK, FacebookSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
     from socialvault.sandbox.ledger import AuthorizationRequest, Grant, Token
 
 _TASKS = ["ADVERTISE", "ANALYZE", "CREATE_CONTENT", "MESSAGING", "MODERATE", "MANAGE"]
-_INVALID = {"unknown": "190.467", "expired": "190.463", "spent": "190.467"}
-_ENDED = {"password_changed": "190.460", "removed": "190.458", "revoked": "190.458"}
-#: Graph's numbers for what other providers say in words.
-_WORDS = {
-    "invalid_request": "100",
-    "invalid_client": "101",
-    "insufficient_scope": "200",
-    "rate_limited": "4",
-    "temporarily_unavailable": "2",
-    "server_error": "1",
-}
-_FIELD = re.compile(r"[^,({]+(?:\([^)]*\))?(?:\{[^}]*\})?")
 
 
-class FacebookEmulator(Emulator):
+class FacebookEmulator(GraphEmulator):
     """No refresh tokens: short-lived tokens are exchanged for 60 days. Pages have tokens of their own."""
 
     slug = "facebook"
@@ -109,14 +97,11 @@ class FacebookEmulator(Emulator):
 
     def _long_lived(self, client: Client, call: Call, params: Params) -> Answer:
         token = self.ledger.tokens.get(call.presents(params.get("fb_exchange_token", "")))
-        grant = self._living(token, call).grant
+        grant = self.living(token, call).grant
         if grant.client_id != client.id:
             raise Refusal("100", "the token belongs to another application")
         call.note.outcome = "exchanged"
-        ends = call.now + self.settings.long_lifetime
-        return self._graph_token(
-            self.ledger.issue("access", grant, call.now, ends, scopes=grant.scopes, long_lived=True), call
-        )
+        return self._graph_token(self.issue_long_lived(grant, call.now), call)
 
     def _graph_token(self, token: Token, call: Call) -> Answer:
         self.note_grant(call, token.grant)
@@ -127,39 +112,23 @@ class FacebookEmulator(Emulator):
             fields["expires_in"] = remaining if self.settings.expires_in == "present" else 0
         return Answer(document=fields)
 
-    def _living(self, token: Token | None, call: Call) -> Token:
-        """Return `token` if it works; refuse it with 190 and the subcode that says why not."""
-        verdict = self.ledger.verdict(token, call.now)
-        if token is not None:
-            self.note_grant(call, token.grant)
-            if verdict == "live":
-                return token
-        raise Refusal(
-            self._why_invalid(token, verdict),
-            f"Error validating access token: it is {verdict}",
-            outcome=f"{verdict}_token",
-        )
-
-    def _why_invalid(self, token: Token | None, verdict: str) -> str:
-        return _INVALID.get(verdict) or _ENDED.get(token.grant.ended if token else "", "190.467")
-
     # --- who calls ------------------------------------------------------------------------------
 
     def _caller(self, call: Call, *needed: str) -> Token:
         """Return the token of a call with its proof checked and the scopes it needs."""
         value = call.presents(call.bearer or call.query.get("access_token", ""))
-        token = self._living(self.ledger.tokens.get(value), call)
+        token = self.living(self.ledger.tokens.get(value), call)
         self._check_proof(token.grant.client_id, value, call)
         if missing := set(needed) - set(token.grant.scopes):
             raise Refusal("200", f"Requires {' '.join(sorted(missing))}", status=403, outcome="insufficient_scope")
         return token
 
     def _check_proof(self, client_id: str, value: str, call: Call) -> None:
-        secret = self.clients[client_id].secret
+        known = tuple(self.clients[client_id].secrets)
         proof = call.query.get("appsecret_proof", "")
-        if not proof and (self.settings.appsecret_proof == "checked" or secret is None):
+        if not proof and (self.settings.appsecret_proof == "checked" or not known):
             return
-        if secret is None or not hmac.compare_digest(proof.encode(), _proof(secret, value)):
+        if not any(hmac.compare_digest(proof.encode(), _proof(secret, value)) for secret in known):
             raise Refusal(
                 "100", "API calls from the server require a valid appsecret_proof argument", outcome="appsecret_proof"
             )
@@ -169,7 +138,7 @@ class FacebookEmulator(Emulator):
         app_token = call.bearer or call.query.get("access_token", "")
         client_id, bar, secret = app_token.partition("|")
         client = self.clients.get(client_id) if bar else None
-        if client is None or client.secret is None or client.secret != Secret(secret):
+        if client is None or not client.accepts(Secret(secret)):
             return None
         call.note.client_id = client.id
         if "appsecret_proof" in call.query:  # an app token needs none, but a wrong one is an error
@@ -182,7 +151,7 @@ class FacebookEmulator(Emulator):
         """Return the person, or the Page where a Page's token asks."""
         token = self._caller(call)
         if token.page_id:
-            return Answer(document=_selected(call, {"id": token.page_id, "name": self._page_names()[token.page_id]}))
+            return Answer(document=selected(call, {"id": token.page_id, "name": self._page_names()[token.page_id]}))
         user = token.grant.user
         record: dict[str, Any] = {
             "id": self.subject(token.grant),
@@ -190,7 +159,7 @@ class FacebookEmulator(Emulator):
             "picture": {"data": {"url": f"{self.root}/pictures/{user.login}.png", "is_silhouette": False}},
             **({"email": user.email} if "email" in token.grant.scopes else {}),
         }
-        return Answer(document=_selected(call, record, default=("id", "name")))
+        return Answer(document=selected(call, record, default=("id", "name")))
 
     def page(self, call: Call) -> Answer:
         """Return a Page, by its own token or the person's."""
@@ -199,7 +168,7 @@ class FacebookEmulator(Emulator):
         node = call.path["node"]
         if node not in names or token.page_id not in ("", node):
             raise Refusal("100", "Unsupported get request", outcome="not_found")
-        return Answer(document=_selected(call, {"id": node, "name": names[node]}))
+        return Answer(document=selected(call, {"id": node, "name": names[node]}))
 
     def me_permissions(self, call: Call) -> Answer:
         """List what was granted and what was declined."""
@@ -236,7 +205,7 @@ class FacebookEmulator(Emulator):
     def _page_list(self, call: Call, token: Token, listed: Mapping[str, str]) -> Answer:
         start, limit = _cursor(call.query.get("after", "")), self._limit(call)
         rows = [
-            _selected(call, self._page_record(page_id, name, token, call))
+            selected(call, self._page_record(page_id, name, token, call))
             for page_id, name in list(listed.items())[start : start + limit]
         ]
         if not rows:
@@ -349,7 +318,7 @@ class FacebookEmulator(Emulator):
         if token.page_id:
             data["profile_id"] = token.page_id
         if verdict != "live":
-            _, _, subcode = self._why_invalid(token, verdict).partition(".")
+            _, _, subcode = self.why_invalid(token, verdict).partition(".")
             data["error"] = {"code": 190, "message": f"the token is {verdict}", "subcode": int(subcode)}
         return data
 
@@ -360,20 +329,6 @@ class FacebookEmulator(Emulator):
         if endpoint.dialect == "page":
             return super().render(endpoint, refusal, call)
         return self.render_api(refusal)
-
-    def render_api(self, refusal: Refusal) -> Answer:
-        """Say a refusal in Graph's form."""
-        code, _, subcode = _WORDS.get(refusal.error, refusal.error).partition(".")
-        error: dict[str, Any] = {
-            "message": refusal.description,
-            "type": "OAuthException",
-            "code": int(code) if code.isdecimal() else 100,
-            "fbtrace_id": secrets.token_hex(6),
-        }
-        if subcode:
-            error["error_subcode"] = int(subcode)
-        status = 400 if refusal.status == 401 else refusal.status
-        return Answer(status=status, document={"error": error})
 
 
 _BUSINESS_ID = stable_id("facebook", "business")
@@ -395,13 +350,6 @@ def _base64url(data: bytes) -> str:
 
 def _proof(secret: Secret[str], value: str) -> bytes:
     return hmac.new(secret.reveal().encode(), value.encode(), hashlib.sha256).hexdigest().encode()
-
-
-def _selected(call: Call, record: Mapping[str, Any], default: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the fields that ``fields`` asks for; ``id`` always comes."""
-    asked = [field.split("(")[0].split("{")[0].strip() for field in _FIELD.findall(call.query.get("fields", ""))]
-    wanted = set(asked or default or record) | {"id"}
-    return {name: value for name, value in record.items() if name in wanted}
 
 
 def _encoded(position: int) -> str:

@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from socialvault.model.keys import VaultRow, WrappedKey
-    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenRow, TokenWrite
+    from socialvault.model.rows import (
+        ConnectionRow,
+        FailureWrite,
+        IntentWrite,
+        RevocationRow,
+        StatusWrite,
+        TokenRow,
+        TokenWrite,
+    )
     from socialvault.model.state import StateRow
+    from socialvault.model.status import Status
     from socialvault.ports.clock import Clock
 
 P = ParamSpec("P")
@@ -82,7 +91,7 @@ class AsyncSQLiteStore:
         """As `SQLiteStore.insert`."""
         return await _in_thread(self._store.insert, row)
 
-    async def write_token(self, write: TokenWrite) -> bool:
+    async def write_token(self, write: TokenWrite) -> Status | None:
         """As `TokenStore.write_token`."""
         return await _in_thread(self._store.write_token, write)
 
@@ -106,43 +115,69 @@ class AsyncSQLiteStore:
 
     # renewal
 
-    async def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
-        """As `TokenStore.acquire_lease`."""
-        return await _in_thread(self._store.acquire_lease, connection_id, holder, now_seconds, ttl_seconds)
+    async def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
+        """As `SQLiteStore.acquire_lease`."""
+        return await _in_thread(self._store.acquire_lease, connection_id, holder, ttl_seconds)
 
     async def release_lease(self, connection_id: str, holder: str) -> bool:
         """As `TokenStore.release_lease`."""
         return await _in_thread(self._store.release_lease, connection_id, holder)
 
-    async def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
-    ) -> bool:
-        """As `SQLiteStore.open_intent`."""
-        return await _in_thread(
-            self._store.open_intent,
-            connection_id,
-            expected_generation,
-            expected_attempt,
-            digest,
-            sent_at_seconds,
-            deadline_seconds,
-        )
+    async def open_intent(self, intent: IntentWrite) -> bool:
+        """As `TokenStore.open_intent`."""
+        return await _in_thread(self._store.open_intent, intent)
 
-    async def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
+    async def write_failure(self, write: FailureWrite) -> bool:
+        """As `SQLiteStore.write_failure`."""
+        return await _in_thread(self._store.write_failure, write)
+
+    async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
         """As `SQLiteStore.put_candidate`."""
-        return await _in_thread(self._store.put_candidate, connection_id, candidate)
+        return await _in_thread(self._store.put_candidate, connection_id, expected_generation, candidate)
+
+    async def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """As `SQLiteStore.write_warning`."""
+        return await _in_thread(self._store.write_warning, connection_id, warned_at_seconds, warn_at_seconds)
+
+    # revocations
+
+    async def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        """As `SQLiteStore.tombstone`."""
+        return await _in_thread(self._store.tombstone, write, revocation)
+
+    async def queue_revocation(self, revocation: RevocationRow) -> None:
+        """As `TokenStore.queue_revocation`."""
+        await _in_thread(self._store.queue_revocation, revocation)
+
+    async def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """As `TokenStore.list_revocations`."""
+        return await self._look_up(Reads.list_revocations, connection_id)
+
+    async def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        """As `SQLiteStore.claim_revocation`."""
+        return await _in_thread(self._store.claim_revocation, revocation_id, expected_attempt, next_attempt_at_seconds)
+
+    async def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        """As `TokenStore.finish_revocation`."""
+        return await _in_thread(self._store.finish_revocation, revocation_id, outcome, now_seconds)
+
+    async def erase_owner(self, tenant: str, owner: str) -> int:
+        """As `SQLiteStore.erase_owner`."""
+        return await _in_thread(self._store.erase_owner, tenant, owner)
 
     # searches, whose length the caller sets
 
-    async def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_due`."""
-        return await _in_thread(self._store.find_due, now_seconds, limit)
+        return await _in_thread(self._store.find_due, provider, client_id, now_seconds, limit)
+
+    async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_warnings`."""
+        return await _in_thread(self._store.find_warnings, now_seconds, limit)
+
+    async def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """As `TokenStore.find_revocations`."""
+        return await _in_thread(self._store.find_revocations, now_seconds, limit)
 
     async def find(
         self,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from socialvault.model.keys import VaultRow, WrappedKey
-from socialvault.model.rows import AccountKey, ConnectionRow, TokenRow
+from socialvault.model.rows import AccountKey, ConnectionRow, RevocationRow, TokenRow
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 
 CONNECTION_COLUMNS = (
     "id, tenant, provider, client_id, issuer, subject, parent_id, shared_with, owner, kind, status, reason, generation,"
-    " envelope, key_id, created_at_seconds, updated_at_seconds, due_at_seconds, dies_at_seconds, failing_since_seconds,"
-    " candidate, intent_digest, intent_sent_at_seconds, intent_deadline_seconds, intent_attempt"
+    " envelope, key_id, created_at_seconds, updated_at_seconds, due_at_seconds, dies_at_seconds, warn_at_seconds,"
+    " failing_since_seconds, failing_with, failures, refusals, candidate, intent_digest, intent_sent_at_seconds,"
+    " intent_deadline_seconds, intent_attempt"
+)
+REVOCATION_COLUMNS = (
+    "id, connection_id, tenant, owner, provider, client_id, issuer, subject, reach, generation, envelope, key_id,"
+    " attempt, next_attempt_at_seconds, created_at_seconds"
 )
 STATE_COLUMNS = (
     "state_hash, tenant, owner, provider, binding, sealed, return_to, phase, expires_at_seconds, connection_id, error,"
@@ -53,9 +58,28 @@ _OF_ACCOUNT = f"""
 # Left to itself, SQLite finds the active rows by their status and sorts them all.
 _DUE = f"""
     {_SELECT} INDEXED BY connections_due
-    WHERE status = 'active' AND due_at_seconds <= ? ORDER BY due_at_seconds, id LIMIT ?
+    WHERE status = 'active' AND provider = ? AND client_id = ? AND due_at_seconds <= ?
+    ORDER BY due_at_seconds, id LIMIT ?
+"""
+_WARNINGS = f"""
+    {_SELECT} INDEXED BY connections_warnings
+    WHERE status = 'active' AND warn_at_seconds <= ? ORDER BY warn_at_seconds, id LIMIT ?
+"""
+# The children of a connection that is being disconnected, whoever they belong to; left to itself, SQLite reads every
+# live row.
+CHILDREN_OF = f"""
+    {_SELECT} INDEXED BY connections_children
+    WHERE parent_id = ? AND parent_id <> '' AND {LIVE} ORDER BY created_at_seconds, id
 """
 _COUNTS = "SELECT status, count(*) FROM connections GROUP BY status"
+
+_REVOCATIONS_DUE = f"""
+    SELECT {REVOCATION_COLUMNS} FROM revocations
+    WHERE next_attempt_at_seconds <= ? ORDER BY next_attempt_at_seconds, id LIMIT ?
+"""
+_REVOCATIONS = f"""
+    SELECT {REVOCATION_COLUMNS} FROM revocations WHERE connection_id = ? ORDER BY created_at_seconds, id
+"""
 
 _STATE = f"SELECT {STATE_COLUMNS} FROM states WHERE state_hash = ?"
 
@@ -113,9 +137,21 @@ class Reads:
         account = (subject, issuer, client_id, provider)
         return self._connections(_OF_ACCOUNT, (*account, *account))
 
-    def find_due(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_due`."""
-        return self._connections(_DUE, (now_seconds, limit))
+        return self._connections(_DUE, (provider, client_id, now_seconds, limit))
+
+    def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_warnings`."""
+        return self._connections(_WARNINGS, (now_seconds, limit))
+
+    def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """As `TokenStore.find_revocations`."""
+        return [RevocationRow(*columns) for columns in self._rows(_REVOCATIONS_DUE, (now_seconds, limit))]
+
+    def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """As `TokenStore.list_revocations`."""
+        return [RevocationRow(*columns) for columns in self._rows(_REVOCATIONS, (connection_id,))]
 
     def find(
         self,

@@ -42,7 +42,11 @@ _TABLES = (
         updated_at_seconds REAL NOT NULL,
         due_at_seconds REAL,
         dies_at_seconds REAL,
+        warn_at_seconds REAL,
         failing_since_seconds REAL,
+        failing_with TEXT NOT NULL,
+        failures INTEGER NOT NULL,
+        refusals INTEGER NOT NULL,
         candidate BLOB NOT NULL,
         intent_digest BLOB NOT NULL,
         intent_sent_at_seconds REAL,
@@ -64,7 +68,11 @@ _TABLES = (
     """,
     "CREATE INDEX connections_owner ON connections (tenant, owner)",
     "CREATE INDEX connections_children ON connections (parent_id) WHERE parent_id <> ''",
-    "CREATE INDEX connections_due ON connections (due_at_seconds, id) WHERE status = 'active'",
+    "CREATE INDEX connections_due ON connections (provider, client_id, due_at_seconds, id) WHERE status = 'active'",
+    """
+    CREATE INDEX connections_warnings
+    ON connections (warn_at_seconds, id) WHERE status = 'active' AND warn_at_seconds IS NOT NULL
+    """,
     "CREATE INDEX connections_status ON connections (status, id)",
     "CREATE INDEX connections_key ON connections (key_id)",
     # Beginning a flow is this table's one frequent write, so it has no index on the expiry: rows lie in the order they
@@ -119,18 +127,21 @@ _TABLES = (
     )
     """,
     "CREATE UNIQUE INDEX data_keys_primary ON data_keys (tenant, owner) WHERE state = 'primary'",
+    # For erasing an owner. The first key of an owner, mostly the only one, costs nothing here.
+    "CREATE INDEX data_keys_former ON data_keys (tenant, owner) WHERE state <> 'primary'",
     "CREATE INDEX data_keys_wrapped_by ON data_keys (wrapped_by)",
-    # Revocations that the provider has not confirmed yet, each with the sealed token that it needs. Nothing writes it
-    # so far; it is laid so that retrying revocations will not need another schema.
+    # Revocations that the provider has not confirmed yet.
     """
-    CREATE TABLE revocation_outbox (
-        connection_id TEXT NOT NULL PRIMARY KEY,
+    CREATE TABLE revocations (
+        id TEXT NOT NULL PRIMARY KEY,
+        connection_id TEXT NOT NULL,
         tenant TEXT NOT NULL,
         owner TEXT NOT NULL,
         provider TEXT NOT NULL,
-        issuer TEXT NOT NULL,
         client_id TEXT NOT NULL,
+        issuer TEXT NOT NULL,
         subject TEXT NOT NULL,
+        reach TEXT NOT NULL,
         generation INTEGER NOT NULL,
         envelope BLOB NOT NULL,
         key_id TEXT NOT NULL,
@@ -139,7 +150,11 @@ _TABLES = (
         created_at_seconds REAL NOT NULL
     )
     """,
-    "CREATE INDEX revocation_outbox_due ON revocation_outbox (next_attempt_at_seconds)",
+    "CREATE INDEX revocations_due ON revocations (next_attempt_at_seconds, id)",
+    "CREATE INDEX revocations_connection ON revocations (connection_id)",
+    "CREATE INDEX revocations_owner ON revocations (tenant, owner)",
+    # Each new connection asks it whose revocation would end the grant that it was just given.
+    "CREATE INDEX revocations_grant ON revocations (subject, issuer, client_id, provider) WHERE reach = 'grant'",
 )
 
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.state import StateRow
+from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import open_database
+from socialvault.stores.sqlite.endings import CLOSED_INTENT, Endings, keep_grant
 from socialvault.stores.sqlite.reads import (
     CONNECTION_COLUMNS,
     KEY_COLUMNS,
     PRIMARY_DATA_KEY,
     STATE_COLUMNS,
-    Reads,
     connection_row,
 )
 from socialvault.stores.sqlite.schema import LIVE, prepare
@@ -23,11 +24,11 @@ from socialvault.stores.sqlite.schema import LIVE, prepare
 if TYPE_CHECKING:
     import os
 
-    from socialvault.model.rows import ConnectionRow, StatusWrite, TokenWrite
+    from socialvault.model.rows import ConnectionRow, FailureWrite, IntentWrite, TokenWrite
     from socialvault.ports.clock import Clock
 
 _INSERT = f"""
-    INSERT INTO connections ({CONNECTION_COLUMNS}) VALUES (?{", ?" * 24})
+    INSERT INTO connections ({CONNECTION_COLUMNS}) VALUES (?{", ?" * CONNECTION_COLUMNS.count(",")})
     ON CONFLICT (subject, issuer, client_id, provider, tenant, parent_id, shared_with) WHERE {LIVE} DO NOTHING
 """
 _LIVE_ACCOUNT = f"""
@@ -35,28 +36,13 @@ _LIVE_ACCOUNT = f"""
     WHERE tenant = ? AND provider = ? AND client_id = ? AND issuer = ? AND subject = ? AND parent_id = ?
     AND shared_with = ? AND {LIVE}
 """
-_CLOSED_INTENT = (
-    "intent_digest = x'', intent_sent_at_seconds = NULL, intent_deadline_seconds = NULL, intent_attempt = 0"
-)
 _WRITE_TOKEN = f"""
     UPDATE connections SET
-        envelope = ?, key_id = ?, updated_at_seconds = ?, due_at_seconds = ?, dies_at_seconds = ?,
-        generation = generation + 1, status = 'active', reason = '', failing_since_seconds = NULL, candidate = x'',
-        {_CLOSED_INTENT}
+        envelope = ?, key_id = ?, updated_at_seconds = ?, due_at_seconds = ?, dies_at_seconds = ?, warn_at_seconds = ?,
+        generation = generation + 1, status = 'active', reason = '', candidate = x'',
+        failing_since_seconds = NULL, failing_with = '', failures = 0, refusals = 0, {CLOSED_INTENT}
     WHERE id = ? AND generation = ? AND {LIVE}
 """
-_WRITE_STATUS = """
-    UPDATE connections SET status = ?, reason = ?, updated_at_seconds = ?
-    WHERE id = ? AND generation = ? AND status IN (?, ?, ?, ?)
-"""
-_WIPE = f"UPDATE connections SET envelope = x'', key_id = '', candidate = x'', {_CLOSED_INTENT} WHERE id = ?"
-_DELETE = "DELETE FROM connections WHERE id = ? AND status = 'revoked'"
-# Left to itself, SQLite reads every revoked row.
-_DELETE_CHILDREN = """
-    DELETE FROM connections INDEXED BY connections_children
-    WHERE parent_id = ? AND parent_id <> '' AND status = 'revoked'
-"""
-
 _ACQUIRE_LEASE = """
     UPDATE connections SET lease_holder = ?, lease_until_seconds = ?
     WHERE id = ? AND (lease_until_seconds IS NULL OR lease_until_seconds <= ? OR lease_holder = ?)
@@ -69,8 +55,22 @@ _OPEN_INTENT = f"""
     UPDATE connections SET
         intent_digest = ?, intent_sent_at_seconds = ?, intent_deadline_seconds = ?, intent_attempt = intent_attempt + 1
     WHERE id = ? AND generation = ? AND intent_attempt = ? AND {LIVE}
+    AND (intent_deadline_seconds IS NULL OR intent_deadline_seconds <= ? OR ?)
 """
-_PUT_CANDIDATE = f"UPDATE connections SET candidate = ? WHERE id = ? AND {LIVE}"
+_WRITE_FAILURE = f"""
+    UPDATE connections SET
+        due_at_seconds = ?, failing_since_seconds = coalesce(failing_since_seconds, ?), failing_with = ?,
+        failures = failures + 1, refusals = ?,
+        intent_digest = CASE WHEN ? THEN intent_digest ELSE x'' END,
+        intent_sent_at_seconds = CASE WHEN ? THEN intent_sent_at_seconds END,
+        intent_deadline_seconds = CASE WHEN ? THEN intent_deadline_seconds END
+    WHERE id = ? AND generation = ? AND intent_attempt = ? AND {LIVE}
+"""
+_PUT_CANDIDATE = f"UPDATE connections SET candidate = ? WHERE id = ? AND generation = ? AND {LIVE}"
+_LIVE_STATUS = f"SELECT status FROM connections WHERE id = ? AND generation = ? AND {LIVE}"
+_WRITE_WARNING = """
+    UPDATE connections SET warn_at_seconds = ? WHERE id = ? AND status = 'active' AND warn_at_seconds = ?
+"""
 
 _PUT_STATE = f"INSERT INTO states ({STATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, '', '', '')"
 _PENDING = """
@@ -99,7 +99,7 @@ _DEMOTE_DATA_KEY = """
 """
 
 
-class SQLiteStore(Reads):
+class SQLiteStore(Endings):
     """Keeps everything in one SQLite file, shared by any number of threads and processes of one machine.
 
     The file is made for its owner alone (mode 0600) and written ahead (WAL), so readers never wait for writers. What
@@ -108,7 +108,7 @@ class SQLiteStore(Reads):
 
     Args:
         path: of the file, created when missing, or ``:memory:`` for a database that ends with the store.
-        clock: tells when states expire; the system's by default.
+        clock: tells when states, leases and intents expire; the system's by default.
 
     Raises:
         ConfigurationError: the file is a link, is open to other users, or is not this release's.
@@ -122,9 +122,7 @@ class SQLiteStore(Reads):
         except BaseException:
             self.database.close()
             raise
-        super().__init__(self.database.patient, time.time if clock is None else clock.now_seconds)
-        self._durable = self.database.durable
-        self._relaxed = self.database.relaxed
+        super().__init__(self.database, time.time if clock is None else clock.now_seconds)
 
     def close(self) -> None:
         """As `TokenStore.close`; every call after it raises `StoreUnavailableError`."""
@@ -135,11 +133,13 @@ class SQLiteStore(Reads):
     def insert(self, row: ConnectionRow) -> ConnectionRow | None:
         """As `TokenStore.insert`; a connection id that exists already is a `StoreError`."""
         with self._durable.transaction() as execute:
-            if execute(_INSERT, _connection_columns(row)).rowcount:
-                return None
-            return connection_row(execute(_LIVE_ACCOUNT, row.account).fetchone())
+            if not execute(_INSERT, _connection_columns(row)).rowcount:
+                return connection_row(execute(_LIVE_ACCOUNT, row.account).fetchone())
+            if row.status.live and not row.account.parent_id:
+                keep_grant(execute, row)
+        return None
 
-    def write_token(self, write: TokenWrite) -> bool:
+    def write_token(self, write: TokenWrite) -> Status | None:
         """As `TokenStore.write_token`."""
         values = (
             write.envelope,
@@ -147,63 +147,73 @@ class SQLiteStore(Reads):
             write.updated_at_seconds,
             write.due_at_seconds,
             write.dies_at_seconds,
+            write.warn_at_seconds,
             write.connection_id,
             write.expected_generation,
         )
-        return self._durable.change(_WRITE_TOKEN, values) == 1
-
-    def write_status(self, write: StatusWrite) -> bool:
-        """As `TokenStore.write_status`."""
-        expected = sorted({status.value for status in write.expected})
-        values = (
-            write.status.value,
-            write.reason,
-            write.updated_at_seconds,
-            write.connection_id,
-            write.expected_generation,
-            *(expected + [""] * 4)[:4],
-        )
         with self._durable.transaction() as execute:
-            written = execute(_WRITE_STATUS, values).rowcount == 1
-            if written and write.wipe:
-                execute(_WIPE, (write.connection_id,))
-        return written
+            found = execute(_LIVE_STATUS, (write.connection_id, write.expected_generation)).fetchone()
+            if found is not None:
+                execute(_WRITE_TOKEN, values)
+        return None if found is None else Status(found[0])
 
-    def delete(self, connection_id: str) -> int:
-        """As `TokenStore.delete`."""
-        with self._durable.transaction() as execute:
-            gone: int = execute(_DELETE, (connection_id,)).rowcount
-            if gone:
-                gone += execute(_DELETE_CHILDREN, (connection_id,)).rowcount
-        return gone
+    # renewal; the time is read once it is this writer's turn, which may come seconds after the call
 
-    # renewal; a lease that a power cut undoes is only an optimisation less
-
-    def acquire_lease(self, connection_id: str, holder: str, now_seconds: float, ttl_seconds: float) -> bool:
-        """As `TokenStore.acquire_lease`."""
-        values = (holder, now_seconds + ttl_seconds, connection_id, now_seconds, holder)
-        return self._relaxed.change(_ACQUIRE_LEASE, values) == 1
+    def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`. One that a power cut undoes is only an optimisation less."""
+        with self._relaxed.transaction() as execute:
+            now_seconds = self.now()
+            values = (holder, now_seconds + ttl_seconds, connection_id, now_seconds, holder)
+            return execute(_ACQUIRE_LEASE, values).rowcount == 1
 
     def release_lease(self, connection_id: str, holder: str) -> bool:
         """As `TokenStore.release_lease`."""
         return self._relaxed.change(_RELEASE_LEASE, (connection_id, holder)) == 1
 
-    def open_intent(
-        self,
-        connection_id: str,
-        expected_generation: int,
-        expected_attempt: int,
-        digest: bytes,
-        sent_at_seconds: float,
-        deadline_seconds: float,
-    ) -> bool:
-        """As `TokenStore.open_intent`; False too when the row is not live."""
-        values = (digest, sent_at_seconds, deadline_seconds, connection_id, expected_generation, expected_attempt)
-        return self._durable.change(_OPEN_INTENT, values) == 1
+    def open_intent(self, intent: IntentWrite) -> bool:
+        """As `TokenStore.open_intent`."""
+        with self._durable.transaction() as execute:
+            now_seconds = self.now()
+            values = (
+                intent.digest,
+                now_seconds,
+                now_seconds + intent.lifetime_seconds,
+                intent.connection_id,
+                intent.expected_generation,
+                intent.expected_attempt,
+                now_seconds,
+                intent.replay,
+            )
+            return execute(_OPEN_INTENT, values).rowcount == 1
 
-    def put_candidate(self, connection_id: str, candidate: bytes) -> bool:
-        """As `TokenStore.put_candidate`; False when the row is not live: what was wiped takes no token back."""
-        return self._durable.change(_PUT_CANDIDATE, (candidate, connection_id)) == 1
+    def write_failure(self, write: FailureWrite) -> bool:
+        """As `TokenStore.write_failure`.
+
+        Not synced: a power cut undoes it only together with everything after it, so what comes back is the row before
+        it. There the intent is open and the token may have been spent, which is the careful side: nobody presents it
+        before the deadline, and then one attempt settles it. What was counted and put off costs an early retry.
+        """
+        values = (
+            write.retry_at_seconds,
+            write.at_seconds,
+            write.failing_with,
+            write.refusals,
+            write.uncertain,
+            write.uncertain,
+            write.open,
+            write.connection_id,
+            write.expected_generation,
+            write.expected_attempt,
+        )
+        return self._relaxed.change(_WRITE_FAILURE, values) == 1
+
+    def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
+        """As `TokenStore.put_candidate`."""
+        return self._durable.change(_PUT_CANDIDATE, (candidate, connection_id, expected_generation)) == 1
+
+    def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """As `TokenStore.write_warning`. Synced, so that nobody is warned twice."""
+        return self._durable.change(_WRITE_WARNING, (warn_at_seconds, connection_id, warned_at_seconds)) == 1
 
     # browser flows; one that a power cut undoes is begun again, but what was claimed stays claimed
 
@@ -289,7 +299,11 @@ def _connection_columns(row: ConnectionRow) -> tuple[object, ...]:
         row.updated_at_seconds,
         row.due_at_seconds,
         row.dies_at_seconds,
+        row.warn_at_seconds,
         row.failing_since_seconds,
+        row.failing_with,
+        row.failures,
+        row.refusals,
         row.candidate,
         row.intent_digest,
         row.intent_sent_at_seconds,

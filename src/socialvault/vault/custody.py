@@ -1,0 +1,107 @@
+"""Tokens that wait outside their place: in the escrow until the store is back, as candidates until they are needed."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from socialvault.exceptions import ConnectionNotFoundError, EncryptionError, SocialVaultError, StoreUnavailableError
+from socialvault.vault.saving import Arrived, InEscrowError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from socialvault.model.rows import ConnectionRow, EscrowRecord
+    from socialvault.providers.base import Provider
+    from socialvault.vault.core import Core
+    from socialvault.vault.saving import Saving
+
+
+class Custody:
+    """Brings waiting tokens home."""
+
+    def __init__(self, core: Core, saving: Saving) -> None:
+        self._core = core
+        self._saving = saving
+
+    async def replay(self) -> int:
+        """Put what waits in the escrow into the store; return how much. The rest stays for another try."""
+        return sum([await self._bring_home(record) for record in await self._waiting()])
+
+    async def replay_connection(self, connection_id: str) -> bool:
+        """As `replay` for one connection, whose stored token is worth nothing while a newer one waits.
+
+        Raises:
+            StoreUnavailableError: one waits and can't be stored now.
+        """
+        mine = [record for record in await self._waiting() if record.row.id == connection_id]
+        if not all([await self._bring_home(record) for record in mine]):
+            raise StoreUnavailableError("a newer token of this connection waits in the escrow, and can't be stored now")
+        return bool(mine)
+
+    async def _waiting(self) -> Sequence[EscrowRecord]:
+        return () if self._core.escrow is None else await self._core.escrow.records()
+
+    async def _bring_home(self, record: EscrowRecord) -> bool:
+        try:
+            await self._put(record)
+            if self._core.escrow is not None:
+                await self._core.escrow.forget(record.name)
+        except (SocialVaultError, InEscrowError) as problem:
+            import logging
+
+            logger = logging.getLogger("socialvault")
+            logger.warning("a token stays in the escrow for now: %s: %s", type(problem).__name__, problem)
+            return False
+        return True
+
+    async def _put(self, record: EscrowRecord) -> None:
+        """Store what the provider once answered, unless the store has it or a later one; then it is a candidate."""
+        row = record.row
+        kept = await self._core.open_kept(record.envelope, row, record.generation)
+        arrived = Arrived(row, kept, self._core.provider_of(row), await self._core.sealers(row))
+        current = await self._core.store.get(row.id, row.account.tenant, row.owner)
+        if current is None and record.is_new:
+            filled = replace(row, envelope=arrived.sealers.seal(kept, row, row.generation))
+            filled = replace(filled, key_id=arrived.sealers.stored.key_id.hex())
+            if await self._saving.insert(replace(arrived, row=filled)) is None:
+                await self._core.emit("connected", row, "escrow")
+        elif current is not None and current.envelope and await self._is_stored(current, arrived):
+            return
+        elif current is not None and current.status.live and current.generation == record.generation:
+            written = await self._saving.write(replace(arrived, row=current))
+            await (self._saving.announce(written, "escrow") if written else self._keep_candidate(arrived))
+        else:
+            await self._keep_candidate(arrived)
+
+    async def _keep_candidate(self, arrived: Arrived) -> None:
+        with suppress(ConnectionNotFoundError):  # disconnected, and its revocation is queued
+            await self._saving.keep_candidate(arrived)
+
+    async def _is_stored(self, current: ConnectionRow, arrived: Arrived) -> bool:
+        stored = (await self._core.open(current)).token
+        return stored.access_token == arrived.record.token.access_token
+
+    async def discard(self, tenant: str, owner: str) -> None:
+        """Bring an owner's waiting tokens home, where tombstones have them revoked; remove what can't be."""
+        for record in await self._waiting():
+            mine = (record.row.account.tenant, record.row.owner) == (tenant, owner)
+            if mine and not await self._bring_home(record) and self._core.escrow is not None:
+                await self._core.escrow.forget(record.name)
+
+    async def adopt_candidate(self, current: ConnectionRow, provider: Provider) -> ConnectionRow | None:
+        """Put a late token in the place of the stored one, which is dead; None when there is none that opens."""
+        if not current.candidate:
+            return None
+        try:
+            late = await self._core.open_kept(current.candidate, current, current.generation)
+        except EncryptionError:
+            return None
+        try:
+            written = await self._saving.write(Arrived(current, late, provider, await self._core.sealers(current)))
+        except InEscrowError:
+            written = None
+        if written is not None:
+            await self._saving.announce(written, "candidate")
+        return await self._core.row(current.id, current.account.tenant, current.owner)

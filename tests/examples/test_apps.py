@@ -50,7 +50,7 @@ def test_accounts_are_connected_used_reconnected_and_disconnected(visitor: Visit
 
         ended = visitor.submit(visitor.accounts().form("Disconnect", connection))
         assert "revoked" in ended.answer.text
-        grant = sandbox.log.entries(provider=slug, outcome="revoked")[-1].grant_id
+        grant = sandbox.log.entries(provider=slug, endpoint="revoke", status=200)[-1].grant_id
         assert not sandbox.live_tokens(slug, grant)
         assert connection not in visitor.accounts().answer.text
 

@@ -11,7 +11,7 @@ MINE = {"owner": OWNER, "tenant": TENANT}
 PAGES = ["public_profile", "pages_show_list"]
 FIELDS = {
     "id", "provider", "subject", "parent_id", "kind", "name", "username", "picture_url", "status", "reason", "scopes",
-    "expires_at", "dies_at", "renewable", "created_at", "updated_at",
+    "expires_at", "dies_at", "renewable", "expires_soon", "failing_since", "created_at", "updated_at",
 }  # fmt: skip
 STRANGERS = [{"owner": "user-43"}, {"tenant": "globex"}, {"tenant": ""}]
 

@@ -20,7 +20,8 @@ PLATFORMS = ("x", "linkedin", "facebook", "oidc")
 CONNECTION = {
     "id": str, "provider": str, "subject": str, "parent_id": str, "kind": str, "name": str, "username": str,
     "picture_url": str, "status": str, "reason": str, "scopes": list, "expires_at": (str, type(None)),
-    "dies_at": (str, type(None)), "renewable": bool, "created_at": str, "updated_at": str,
+    "dies_at": (str, type(None)), "renewable": bool, "expires_soon": (int, type(None)),
+    "failing_since": (str, type(None)), "created_at": str, "updated_at": str,
 }  # fmt: skip
 INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,6})?(?:Z|\+00:00)")
 

@@ -99,9 +99,9 @@ class ConnectionDocument(Document):
     scopes: list[str]
     expires_at: datetime | None
     dies_at: datetime | None = Field(description="When only a new sign-in helps, as far as is known.")
-    expires_soon: int | None = Field(description="14, 7 or 1 when that is at most so many days away.")
-    failing_since: datetime | None = Field(description="Since when renewals fail; a valid token is served meanwhile.")
     renewable: bool
+    expires_soon: int | None = Field(description="14, 7 or 1 when `dies_at` is at most so many days away.")
+    failing_since: datetime | None = Field(description="Since when renewals fail; a valid token is served meanwhile.")
     created_at: datetime
     updated_at: datetime
 

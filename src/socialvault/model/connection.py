@@ -25,10 +25,10 @@ class Connection:
         status, reason: where it stands, and why when it is not active.
         scopes: granted.
         expires_at: of the access token. dies_at: when only a new authorisation helps; None when nothing says so.
+        renewable: whether the library can keep it alive by itself.
         expires_soon: 14, 7 or 1 when `dies_at` is at most so many days away, else None.
         failing_since: since when renewals fail, None when they don't; a valid token is served all the same.
         failing_with: the name of the last failure's error class.
-        renewable: whether the library can keep it alive by itself.
     """
 
     id: str
@@ -48,13 +48,13 @@ class Connection:
     scopes: Scopes
     expires_at: datetime | None
     dies_at: datetime | None
-    expires_soon: int | None
-    failing_since: datetime | None
-    failing_with: str
     renewable: bool
     generation: int
     created_at: datetime
     updated_at: datetime
+    expires_soon: int | None = None
+    failing_since: datetime | None = None
+    failing_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)

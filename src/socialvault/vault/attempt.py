@@ -23,6 +23,8 @@ from socialvault.vault.schedule import pause_after
 from socialvault.vault.verdict import mark_dead
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from socialvault.crypto.records import TokenRecord
     from socialvault.model.rows import ConnectionRow
     from socialvault.model.token import TokenSet
@@ -46,6 +48,7 @@ class Presentation:
 
     Attributes:
         row: as it was read under the lease. number: which attempt of its generation this is.
+        began: just before its intent was recorded, so that it can't outlast that.
         uncertain: an earlier attempt may have spent the token.
     """
 
@@ -55,6 +58,7 @@ class Presentation:
     sealers: Sealers
     server: ServerMetadata
     number: int
+    began: datetime
     uncertain: bool
 
 
@@ -84,7 +88,7 @@ class Attempts:
         sealers = await self._core.sealers(row)
         server = await self._resolved(provider)
         presentation = Presentation(
-            row, record, provider, sealers, server, row.intent_attempt, uncertain=bool(row.intent_digest)
+            row, record, provider, sealers, server, row.intent_attempt, self._core.now(), bool(row.intent_digest)
         )
         claimed = await self._claim(presentation, replay=False)
         if claimed is None:
@@ -101,17 +105,19 @@ class Attempts:
 
     async def _claim(self, presentation: Presentation, *, replay: bool) -> Presentation | None:
         """Record the intent to present the token; None when somebody else has one open, or wrote the row."""
-        row, lifetime = presentation.row, self._core.settings.exchange_deadline
+        row, began, lifetime = presentation.row, self._core.now(), self._core.settings.exchange_deadline
         digest = _digest(presentation.record.token)
         intent = IntentWrite(row.id, row.generation, presentation.number, digest, lifetime.total_seconds(), replay)
         if not await self._core.store.open_intent(intent):
             return None
-        return replace(presentation, number=presentation.number + 1, uncertain=presentation.uncertain or replay)
+        return replace(
+            presentation, number=presentation.number + 1, began=began, uncertain=presentation.uncertain or replay
+        )
 
     async def _present(self, presentation: Presentation) -> ConnectionRow:
         """Send and judge. Where the provider's grace allows it, an unanswered token is presented again, once."""
-        provider, began = presentation.provider, self._core.now()
-        until = began + self._core.settings.exchange_deadline
+        provider = presentation.provider
+        until = presentation.began + self._core.settings.exchange_deadline
         try:
             fresh = await self._core.conversations.run(
                 provider.renew(presentation.server, presentation.record.token, presentation.row.account.subject),
@@ -123,7 +129,11 @@ class Attempts:
             failure = problem
         else:
             return await self._save(presentation, fresh)
-        if _is_lost(failure) and not presentation.uncertain and self._core.now() - began < provider.replay_grace:
+        if (
+            _is_lost(failure)
+            and not presentation.uncertain
+            and self._core.now() - presentation.began < provider.replay_grace
+        ):
             again = await self._claim(presentation, replay=True)
             if again is not None:
                 return await self._present(again)

@@ -147,4 +147,8 @@ class SubAccounts:
             )  # fmt: skip
         if is_new:
             await self._core.emit("sub_account_selected", row)
+        current = await self._core.store.get(parent.id, parent.account.tenant, parent.owner)
+        if current is None or not current.status.live:  # disconnected meanwhile, which did not see this child
+            await self.remove(row, "parent_disconnected")
+            raise not_found(parent.id)
         return row

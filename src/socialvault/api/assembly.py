@@ -116,7 +116,7 @@ class UseCases:
         from socialvault.vault.renewal import Renewal
 
         attempts = Attempts(self.core, self.circuits, self.grants, self.saving, self.custody)
-        return Renewal(self.core, Leases(self.core), attempts, self.sub_accounts)
+        return Renewal(self.core, Leases(self.core), attempts, self.custody, self.sub_accounts)
 
     @cached_property
     def sweeps(self) -> Sweeps:

@@ -23,14 +23,15 @@ class LazyTransport:
     def __init__(self, clock: Clock, given: Transport | None) -> None:
         self._clock = clock
         self._given = given
-        self._made: HttpxTransport | None = None
+        self._made: dict[str, HttpxTransport] = {}
 
     def _default(self) -> HttpxTransport:
-        if self._made is None:  # two threads at once make two, and one is dropped before it has opened anything
+        if not self._made:
             from socialvault.transports.httpx import HttpxTransport
 
-            self._made = HttpxTransport(clock=self._clock)
-        return self._made
+            # of two threads at once each makes one, and both use the first, so that the other never opens anything
+            self._made.setdefault("default", HttpxTransport(clock=self._clock))
+        return self._made["default"]
 
     def shared(self) -> HttpxTransport:
         """Return the transport whose connections API clients share.
@@ -52,8 +53,8 @@ class LazyTransport:
 
     def close(self) -> None:
         """Close what was made here."""
-        if self._made is not None:
-            self._made.close()
+        for made in self._made.values():
+            made.close()
 
 
 class AsyncLazyTransport:
@@ -66,14 +67,15 @@ class AsyncLazyTransport:
     def __init__(self, clock: Clock, given: AsyncTransport | None) -> None:
         self._clock = clock
         self._given = given
-        self._made: AsyncHttpxTransport | None = None
+        self._made: dict[str, AsyncHttpxTransport] = {}
 
     def _default(self) -> AsyncHttpxTransport:
-        if self._made is None:  # two threads at once make two, and one is dropped before it has opened anything
+        if not self._made:
             from socialvault.transports.httpx import AsyncHttpxTransport
 
-            self._made = AsyncHttpxTransport(clock=self._clock)
-        return self._made
+            # of two threads at once each makes one, and both use the first, so that the other never opens anything
+            self._made.setdefault("default", AsyncHttpxTransport(clock=self._clock))
+        return self._made["default"]
 
     def shared(self) -> AsyncHttpxTransport:
         """Return the transport whose connections API clients share.
@@ -95,5 +97,5 @@ class AsyncLazyTransport:
 
     async def aclose(self) -> None:
         """Close what was made here."""
-        if self._made is not None:
-            await self._made.aclose()
+        for made in self._made.values():
+            await made.aclose()

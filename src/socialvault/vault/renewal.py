@@ -13,6 +13,7 @@ from socialvault.exceptions import (
     ReauthorizationRequiredError,
     RefreshBusyError,
     SocialVaultError,
+    StoreUnavailableError,
     TransportError,
 )
 from socialvault.model.status import Status
@@ -26,18 +27,23 @@ if TYPE_CHECKING:
     from socialvault.model.token import AccessToken
     from socialvault.vault.attempt import Attempts
     from socialvault.vault.core import Core
+    from socialvault.vault.custody import Custody
     from socialvault.vault.lease import Leases
     from socialvault.vault.sub_accounts import SubAccounts
 
 _FIRST_PAUSE_SECONDS = 0.02
 _LONGEST_PAUSE_SECONDS = 0.3
+_ASK_AGAIN = timedelta(seconds=1)
 
 
 class Renewal:
     """Gives a valid token of one connection, renewed where that is needed."""
 
-    def __init__(self, core: Core, leases: Leases, attempts: Attempts, sub_accounts: SubAccounts) -> None:
+    def __init__(
+        self, core: Core, leases: Leases, attempts: Attempts, custody: Custody, sub_accounts: SubAccounts
+    ) -> None:
         self._core = core
+        self._custody = custody
         self._leases = leases
         self._attempts = attempts
         self._sub_accounts = sub_accounts
@@ -51,10 +57,11 @@ class Renewal:
             stale_generation: a token of this generation won't do even if it looks valid.
             patience: how long to wait for another process that is at it.
         """
+        held: tuple[AccessToken | None] | None = None
         for pause_seconds in _pauses(patience, connection_id):
             await self._core.runtime.sleep(pause_seconds)
             row = await self._core.row(connection_id, tenant, owner)
-            token = await self._without_sending(row, stale_generation)
+            token = await self._without_sending(row, stale_generation) or await self._from_escrow(row, stale_generation)
             if token is not None:
                 return token
             held = await self._leases.hold(
@@ -62,7 +69,7 @@ class Renewal:
             )
             if held is not None and held[0] is not None:
                 return held[0]
-        return await self._without_patience(connection_id, owner, tenant, stale_generation)
+        return await self._without_patience(connection_id, owner, tenant, stale_generation, leased=held is None)
 
     async def _renew(
         self, connection_id: str, owner: str, tenant: str, stale_generation: int | None
@@ -77,7 +84,7 @@ class Renewal:
         record, provider = await self._core.open(row), self._core.provider_of(row)
         try:
             renewed = await self._attempts.renew(row, record, provider)
-        except (ProviderError, TransportError) as problem:
+        except (ProviderError, TransportError, StoreUnavailableError) as problem:
             return await self._while_valid(row, record, problem, stale_generation)
         return None if renewed is None else await self._without_sending(renewed, stale_generation)
 
@@ -101,6 +108,16 @@ class Renewal:
         if row.failing_since_seconds is not None and (row.due_at_seconds or 0.0) > self._core.clock.now_seconds():
             return await self._while_valid(row, record, _recorded(row, self._core), stale_generation)
         return None
+
+    async def _from_escrow(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
+        """Return the token that waits for the store on this machine, which it can be brought home to by anybody."""
+        try:
+            if not await self._custody.replay_connection(row.id):
+                return None
+        except StoreUnavailableError as problem:
+            return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
+        current = await self._core.row(row.id, row.account.tenant, row.owner)
+        return await self._without_sending(current, stale_generation)
 
     async def _renew_child(self, row: ConnectionRow) -> ConnectionRow:
         try:
@@ -145,21 +162,22 @@ class Renewal:
         return (expires_at is None or self._core.now() < expires_at) and row.generation != stale_generation
 
     async def _without_patience(
-        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None
+        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, *, leased: bool
     ) -> AccessToken:
-        """Another process has been at it for too long: serve what is valid, or say when to ask again."""
+        """Another process has been at it for too long: serve what is valid, or say when to ask again.
+
+        Args:
+            leased: it has the lease, so it is alive; else it is only known to have sent.
+        """
         row = await self._core.row(connection_id, tenant, owner)
         token = await self._without_sending(row, stale_generation)
         if token is not None:
             return token
-        open_until = row.intent_deadline_seconds
-        wait = timedelta(seconds=max(1.0, (open_until or 0.0) - self._core.clock.now_seconds()))
-        busy: SocialVaultError = RefreshBusyError(
-            f"{row.account.provider}: another process is renewing this connection", retry_after=wait
+        busy = RefreshBusyError(
+            f"{row.account.provider}: another process is renewing this connection", retry_after=_ASK_AGAIN
         )
-        if open_until is not None:
-            busy = _unknown(row)
-        return await self._while_valid(row, await self._core.open(row), busy, stale_generation)
+        problem = busy if leased else _unknown(row)
+        return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
 
 
 def _pauses(patience: timedelta, connection_id: str) -> Iterator[float]:

@@ -16,6 +16,7 @@ __all__ = [
     "Completed",
     "ConfigurationError",
     "Connection",
+    "Erasure",
     "Event",
     "Health",
     "LocalKeyring",
@@ -28,6 +29,7 @@ __all__ = [
     "SocialVaultError",
     "Status",
     "SubAccount",
+    "Sweep",
     "Vault",
 ]
 
@@ -43,11 +45,12 @@ if TYPE_CHECKING:
         SocialVaultError,
     )
     from socialvault.keys.local import LocalKeyring
-    from socialvault.model.connection import Connection, Receipt, SubAccount
+    from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
     from socialvault.model.events import Event
     from socialvault.model.login import Completed, Login
     from socialvault.model.secret import Secret
     from socialvault.model.status import Status
+    from socialvault.model.sweep import Sweep
     from socialvault.model.token import AccessToken
     from socialvault.vault.health import Health
 else:
@@ -58,6 +61,7 @@ else:
         "Completed": "model.login",
         "ConfigurationError": "exceptions",
         "Connection": "model.connection",
+        "Erasure": "model.connection",
         "Event": "model.events",
         "Health": "vault.health",
         "LocalKeyring": "keys.local",
@@ -70,6 +74,7 @@ else:
         "SocialVaultError": "exceptions",
         "Status": "model.status",
         "SubAccount": "model.connection",
+        "Sweep": "model.sweep",
         "Vault": "api.vault",
     }
 

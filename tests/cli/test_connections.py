@@ -193,7 +193,7 @@ def test_disconnect_that_does_not_reach_the_provider_is_to_be_retried(invoke_ser
     ended = invoke_service("connections", "disconnect", *options)
     assert ended.exit_code == 75
     assert ended.stdout == f"{connection.id} at x: pending\n"
-    assert "disconnect again" in ended.stderr
+    assert "renew-due asks it again" in ended.stderr
     service.sandbox.clear_faults()
     assert invoke_service("connections", "disconnect", *options).exit_code == 0
     assert service.status(connection.id) == "revoked"
@@ -213,3 +213,30 @@ def test_nothing_to_open_is_told(invoke):
     ended = invoke("connections", "list")
     assert ended.exit_code == 78
     assert ended.stderr == "error: which vault? give --vault MODULE:ATTRIBUTE, or --store URL (fix_configuration)\n"
+
+
+# --- renew-due -----------------------------------------------------------------------------------
+
+
+def test_renew_due_does_what_is_due_and_counts_it(invoke_service, service, application):
+    connection = service.connect()
+    assert json.loads(invoke_service("connections", "renew-due", "--json", *application).stdout)["due"] == 0
+    service.sandbox.clock.advance(timedelta(hours=3))
+    swept = json.loads(invoke_service("connections", "renew-due", "--json", *application).stdout)
+    assert (swept["due"], swept["renewed"], swept["failed"]) == (1, 1, 0)
+    assert service.sandbox.log.count(outcome="refreshed") == 1
+    assert service.status(connection.id) == "active"
+
+
+def test_renew_due_keeps_to_its_budget_and_shows_a_table(invoke_service, service):
+    service.connect()
+    service.sandbox.clock.advance(timedelta(hours=3))
+    ended = invoke_service("connections", "renew-due", "--budget", 0, "--vault", "service:make_vault")
+    assert ["deferred", "1"] in [line.split()[:2] for line in ended.stdout.splitlines()]
+    assert service.sandbox.log.count(outcome="refreshed") == 0
+
+
+def test_renew_due_needs_the_applications_providers(invoke):
+    ended = invoke("connections", "renew-due")
+    assert ended.exit_code != 0
+    assert "--vault" in ended.stderr

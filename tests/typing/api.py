@@ -13,6 +13,7 @@ from socialvault import (
     AsyncVault,
     Completed,
     Connection,
+    Erasure,
     Event,
     Health,
     LocalKeyring,
@@ -22,6 +23,7 @@ from socialvault import (
     SocialVaultError,
     Status,
     SubAccount,
+    Sweep,
     Vault,
 )
 from socialvault.exceptions import (
@@ -31,7 +33,8 @@ from socialvault.exceptions import (
     RefreshBusyError,
     TransportError,
 )
-from socialvault.providers import Facebook, LinkedIn, OAuth2, OpenIDConnect, Provider, X
+from socialvault.integrations.audit import AuditLog
+from socialvault.providers import Facebook, Instagram, LinkedIn, OAuth2, OpenIDConnect, Provider, X
 
 if TYPE_CHECKING:
     from socialvault.ports.token_source import AsyncTokenSource, TokenSource
@@ -41,7 +44,8 @@ PROVIDERS: list[Provider] = [
     X("id", Secret("secret"), scopes=["tweet.read"]),
     X(client_id="a public client"),
     LinkedIn(client_id="id", client_secret="secret"),
-    Facebook(client_id="id", client_secret="secret"),
+    Facebook(client_id="id", client_secret="secret", previous_client_secret="old"),
+    Instagram(client_id="id", client_secret="secret"),
     OAuth2(client_id="id", slug="forum", authorize_url="https://a.example/", token_url="https://b.example/"),
     OpenIDConnect(issuer="https://login.example", client_id="id", slug="company"),
 ]
@@ -70,8 +74,11 @@ def blocking() -> None:
         keys=keys(),
         redirect_uri="https://app.example/{provider}/callback",
         return_to=["/settings"],
-        observers=[observe],
+        escrow="escrow",
+        observers=[observe, AuditLog("audit.jsonl", reads=True)],
         leeway=timedelta(seconds=30),
+        lease=timedelta(seconds=20),
+        patience=timedelta(seconds=5),
         on_shared_account="separate",
     ) as vault:
         assert_type(vault, Vault)
@@ -79,13 +86,16 @@ def blocking() -> None:
         assert_type(vault.complete("code=1&state=2", provider="x", owner="u", cookies={}), Completed)
         assert_type(vault.complete({"code": "1"}, provider="x", owner="u", tenant="t", cookies={}), Completed)
         assert_type(vault.complete([("code", "1")], provider="x", owner="u", cookies={}), Completed)
-        assert_type(vault.token("c", owner="u", tenant="t"), AccessToken)
+        assert_type(vault.token("c", owner="u", tenant="t", reason="posting"), AccessToken)
         assert_type(vault.refresh("c", owner="u"), AccessToken)
         assert_type(vault.connections(owner="u"), Sequence[Connection])
         assert_type(vault.connection("c", owner="u"), Connection)
         assert_type(vault.sub_accounts("c", owner="u"), Sequence[SubAccount])
         assert_type(vault.select_sub_accounts("c", ["s"], owner="u"), Sequence[Connection])
         assert_type(vault.disconnect("c", owner="u"), Receipt)
+        assert_type(vault.receipt("c", owner="u", tenant="t"), Receipt)
+        assert_type(vault.renew_due(limit=10, budget={"x": 5}), Sweep)
+        assert_type(vault.erase_owner("u", tenant="t"), Erasure)
         assert_type(vault.import_tokens("x", owner="u", access_token="a", refresh_token=Secret("r")), Connection)
         assert_type(vault.health(), Health)
         assert_type(vault.client("c", owner="u"), httpx.Client)
@@ -105,7 +115,8 @@ async def asynchronous() -> None:
         store=":memory:",
         keys=keys(),
         redirect_uri="https://app.example/{provider}/callback",
-        observers=[observe, observe_later],
+        escrow=None,
+        observers=[observe, observe_later, AuditLog("audit.jsonl")],
     ) as vault:
         assert_type(vault, AsyncVault)
         assert_type(await vault.begin("x", owner="u", tenant="t", scopes=["a"], return_to="/"), Login)
@@ -119,6 +130,9 @@ async def asynchronous() -> None:
         assert_type(await vault.sub_accounts("c", owner="u"), Sequence[SubAccount])
         assert_type(await vault.select_sub_accounts("c", ["s"], owner="u"), Sequence[Connection])
         assert_type(await vault.disconnect("c", owner="u"), Receipt)
+        assert_type(await vault.receipt("c", owner="u", tenant="t"), Receipt)
+        assert_type(await vault.renew_due(limit=10, budget={"x": 5}), Sweep)
+        assert_type(await vault.erase_owner("u", tenant="t"), Erasure)
         assert_type(await vault.import_tokens("x", owner="u", access_token="a", refresh_token=Secret("r")), Connection)
         assert_type(await vault.health(), Health)
         assert_type(vault.client("c", owner="u"), httpx.AsyncClient)

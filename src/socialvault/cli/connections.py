@@ -12,6 +12,7 @@ from socialvault.cli.output import print_json, print_table, shown
 from socialvault.exceptions import ConfigurationError
 from socialvault.model.connection import Connection, Receipt
 from socialvault.model.status import Status
+from socialvault.model.sweep import Sweep
 
 connections = typer.Typer(no_args_is_help=True, help="Find, look at, renew and end connections; never shows a token.")
 
@@ -82,6 +83,24 @@ def refresh(
     _print_connection(_described(connection, _EVERYTHING), as_json=as_json)
 
 
+@connections.command("renew-due")
+def renew_due(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Of each kind at most.")] = 500,
+    budget: Annotated[int | None, typer.Option(min=0, help="Renewals per provider at most.")] = None,
+    as_json: Json = False,
+    vault: VaultOption = None,
+) -> None:
+    """Do once what is due: renewals, revocations, tokens that wait in the escrow, warnings; for any scheduler."""
+    with application_vault(_required(vault)) as found:
+        swept = found.renew_due(limit, budget)
+    counts = {field.name: getattr(swept, field.name) for field in fields(Sweep)}
+    if as_json:
+        print_json(counts)
+    else:
+        print_table(("what", "count"), [(name, str(count)) for name, count in counts.items()])
+
+
 @connections.command()
 def disconnect(
     connection_id: Id, *, owner: Owner, tenant: Tenant = "",
@@ -100,7 +119,7 @@ def disconnect(
         for part in (receipt, *receipt.children):
             typer.echo(f"{part.connection_id} at {part.provider}: {part.outcome}")
     if receipt.outcome == "pending":
-        typer.echo("the provider could not be reached: disconnect again to retry", err=True)
+        typer.echo("the provider could not be reached; renew-due asks it again", err=True)
         raise typer.Exit(EXIT_CODES["retry"])
 
 

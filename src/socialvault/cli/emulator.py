@@ -8,7 +8,7 @@ import typer
 
 from socialvault.sandbox import Sandbox
 
-_SLUGS = ("x", "linkedin", "facebook", "oidc")
+_SLUGS = ("x", "linkedin", "facebook", "instagram", "oidc")
 _URLS = ("issuer", "authorize_url", "token_url", "revoke_url", "userinfo_url")
 
 

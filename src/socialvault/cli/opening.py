@@ -18,6 +18,7 @@ from socialvault.api.vault import Vault
 from socialvault.exceptions import ConfigurationError, SocialVaultError
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.connection import Connection, Receipt
+from socialvault.model.sweep import Sweep
 from socialvault.ports.store import Store
 from socialvault.vault.core import Core
 
@@ -98,6 +99,11 @@ class OpenVault:
         """As ``Vault.admin.revoke``."""
         receipt: Receipt = self._settled(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
         return receipt
+
+    def renew_due(self, limit: int, budget: int | None) -> Sweep:
+        """As ``Vault.renew_due``."""
+        swept: Sweep = self._settled(self._vault.renew_due(limit=limit, budget=budget))
+        return swept
 
     def close(self) -> None:
         """Close it."""

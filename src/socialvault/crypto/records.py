@@ -145,6 +145,20 @@ def open_access(
     return token, _NEVER if due == _UNKNOWN else due
 
 
+def access_of(record: TokenRecord, provider: str, connection_id: str, generation: int) -> AccessToken:
+    """Return what a caller of ``token()`` is handed of an opened record."""
+    token = record.token
+    expires = to_us(token.expires_at)
+    return AccessToken(
+        token.access_token.reveal().encode(),
+        " ".join(sorted(token.scopes or ())).encode(),
+        None if expires == _UNKNOWN else expires,
+        connection_id,
+        provider,
+        generation,
+    )
+
+
 def open_record(
     sealer: Sealer, envelope: bytes, provider: str, issuer: str, connection_id: str, generation: int
 ) -> TokenRecord:

@@ -12,6 +12,7 @@ from socialvault.vault.saving import Arrived, InEscrowError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from socialvault.crypto.records import TokenRecord
     from socialvault.model.rows import ConnectionRow, EscrowRecord
     from socialvault.providers.base import Provider
     from socialvault.vault.core import Core
@@ -39,6 +40,14 @@ class Custody:
         if not all([await self._bring_home(record) for record in mine]):
             raise StoreUnavailableError("a newer token of this connection waits in the escrow, and can't be stored now")
         return bool(mine)
+
+    async def held(self, row: ConnectionRow) -> tuple[TokenRecord, int] | None:
+        """Return the newest token of a connection that waits, and the generation that it will have."""
+        mine = [record for record in await self._waiting() if record.row.id == row.id]
+        if not mine or mine[-1].generation < row.generation:
+            return None
+        newest = mine[-1]
+        return await self._core.open_kept(newest.envelope, row, newest.generation), newest.generation + 1
 
     async def _waiting(self) -> Sequence[EscrowRecord]:
         return () if self._core.escrow is None else await self._core.escrow.records()

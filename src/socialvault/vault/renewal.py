@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from socialvault import exceptions
-from socialvault.crypto.records import TokenRecord, open_access
+from socialvault.crypto.records import TokenRecord, access_of, open_access
 from socialvault.exceptions import (
     OutcomeUnknownError,
     ProviderError,
@@ -93,8 +93,7 @@ class Renewal:
         if row.status is not Status.ACTIVE:
             raise reauthorization_required(row.account.provider, row.reason)
         record, now = await self._core.open(row), self._core.now()
-        due = record.due_at is not None and now >= record.due_at
-        if not due and row.generation != stale_generation:
+        if not self._is_due(record) and row.generation != stale_generation:
             return await self._access(row)
         provider = self._core.provider_of(row)
         if row.account.parent_id:
@@ -109,12 +108,18 @@ class Renewal:
             return await self._while_valid(row, record, _recorded(row, self._core), stale_generation)
         return None
 
+    def _is_due(self, record: TokenRecord) -> bool:
+        return record.due_at is not None and self._core.now() >= record.due_at
+
     async def _from_escrow(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
         """Return the token that waits for the store on this machine, which it can be brought home to by anybody."""
         try:
             if not await self._custody.replay_connection(row.id):
                 return None
         except StoreUnavailableError as problem:
+            held = await self._custody.held(row)  # durable there, so it may be used
+            if held is not None and held[1] != stale_generation and not self._is_due(held[0]):
+                return access_of(held[0], row.account.provider, row.id, held[1])
             return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
         current = await self._core.row(row.id, row.account.tenant, row.owner)
         return await self._without_sending(current, stale_generation)

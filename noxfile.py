@@ -11,7 +11,7 @@ import nox
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "typing", "docs", "demo", "wheel", "interop", "web", "tests"]
+nox.options.sessions = ["lint", "typing", "docs", "demo", "wheel", "interop", "web", "torture", "tests"]
 
 ROOT = Path(__file__).parent
 INTEROP = ROOT / "tests" / "interop"
@@ -21,7 +21,10 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXTRAS = "fastapi,flask,django,demo,cli"
 
 #: What a freshly installed wheel must pass; none of it may need the source tree.
-SMOKE = ["support", "stores", "vault", "project/test_public_face.py"]
+SMOKE = [
+    "support", "stores", "vault/conftest.py", "vault/test_flow.py", "vault/test_tokens.py", "vault/test_sweep.py",
+    "project/test_public_face.py",
+]  # fmt: skip
 
 
 def group(name: str) -> list[str]:
@@ -85,6 +88,13 @@ def web(session: nox.Session) -> None:
     session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
     session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
     session.run("pytest", "tests/web", *session.posargs)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """The torture bench's short form; ``-- --long --report docs/torture`` for the long one and its report."""
+    session.install("-e", ".[demo,cli]", *group("test"), *group("torture"))
+    session.run("python", "-m", "torture", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
 @nox.session(reuse_venv=False)

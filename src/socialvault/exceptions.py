@@ -254,7 +254,7 @@ class RefreshError(SocialVaultError):
 
 
 class RefreshBusyError(RefreshError):
-    """Somebody else is renewing this connection and is not done yet.
+    """The connection can't be renewed just now: another process is at it, or the provider finds it too young.
 
     Attributes:
         retry_after: when to ask again.

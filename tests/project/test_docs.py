@@ -120,7 +120,7 @@ def test_the_command_line_page_names_every_command_and_every_exit_code() -> None
         return found
 
     page = (ROOT / "docs/cli.md").read_text("utf-8")
-    told = re.findall(r"^\| `(socialvault [a-z ]+?)(?: ID)?` \|", page, re.MULTILINE)
+    told = re.findall(r"^\| `(socialvault [a-z -]+?)(?: ID)?` \|", page, re.MULTILINE)
     assert sorted(told) == sorted(commands(get_command(app), "socialvault"))
     codes = {action: int(code) for code, action in re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)}
     assert codes == EXIT_CODES

@@ -64,8 +64,8 @@ def names(world: World) -> list[str]:
     return [event.name for event in world.events]
 
 
-def waiting(folder: Path) -> int:
-    return len(list(folder.glob("*.sealed")))
+def waiting(folder: Path, ending: str = "sealed") -> int:
+    return len(list(folder.glob(f"*.{ending}")))
 
 
 async def renewed_into_the_escrow(world: World, folder: Path) -> tuple[Connection, str]:
@@ -247,3 +247,36 @@ async def test_health_tells_of_an_escrow_that_nobody_empties(world: World, folde
     [check] = [check for check in (await vault.health()).checks if check.name == "escrow"]
     assert (check.state, check.problem[:2]) == ("fail", "1 ")
     assert {check.name: check.state for check in (await world.vault.health()).checks}["escrow"] == "off"
+
+
+async def test_what_waits_is_kept_once_however_often_it_is_tried(world: World, folder: Path) -> None:
+    connection, token = await renewed_into_the_escrow(world, folder)
+    vault = world.build(escrow=folder)
+    with Outage(vault, *WRITES):
+        for _ in range(4):
+            assert (await vault.token(connection.id, **MINE)).reveal() == token
+            assert (await vault.renew_due()).escrowed == 0
+        assert waiting(folder) == 1
+    assert (await vault.renew_due()).escrowed == 1
+
+
+async def test_what_nobody_can_open_is_set_aside_and_never_deleted(world: World, folder: Path) -> None:
+    """The owner was erased by a host that does not know of this escrow."""
+    await renewed_into_the_escrow(world, folder)
+    await world.vault.erase_owner(OWNER, tenant=TENANT)
+    vault = world.build(escrow=folder)
+    await vault.open()
+    assert waiting(folder) == 1
+    world.sandbox.clock.advance(timedelta(hours=25))
+    assert (await vault.renew_due()).escrowed == 0
+    assert (waiting(folder), waiting(folder, "aside")) == (0, 1)
+    assert (await vault.health()).ok
+
+
+async def test_a_store_that_takes_no_lease_does_not_hide_a_valid_token(world: World) -> None:
+    connection = await world.connect("x")
+    world.sandbox.clock.advance(timedelta(hours=2) - timedelta(seconds=50))  # due, and still valid
+    with Outage(world.vault, "acquire_lease", "open_intent"):
+        assert (await world.vault.token(connection.id, **MINE)).generation == 1
+    with Outage(world.vault, "acquire_lease", "release_lease"):
+        assert (await world.vault.token(connection.id, **MINE)).generation == 2

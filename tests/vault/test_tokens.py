@@ -528,6 +528,26 @@ async def test_work_beyond_the_deadline_goes_on_and_is_named(world: World) -> No
     assert world.token_requests("x", grant_type="refresh_token") == 1
 
 
+async def test_a_provider_that_takes_too_long_does_not_hide_a_valid_token(world: World) -> None:
+    connection = await world.connect("x")
+    world.sandbox.clock.advance(timedelta(hours=2) - timedelta(seconds=50))
+    world.sandbox.fault("x", "token", latency=timedelta(milliseconds=500))
+    impatient = world.build(exchange_deadline=timedelta(milliseconds=100))
+    assert (await impatient.token(connection.id, owner=OWNER, tenant=TENANT)).generation == 1
+    await asyncio.sleep(0.8)
+    assert (await stored(world, connection)).generation == 2
+
+
+async def test_o_32_a_valid_token_is_served_although_the_renewal_was_about_another_account(world: World) -> None:
+    connection = await world.connect("oidc", scopes=["openid", "offline_access"])
+    assert connection.expires_at is not None
+    world.sandbox.clock.advance(connection.expires_at - world.sandbox.clock.now() - timedelta(seconds=30))
+    world.sandbox.fault("oidc", "token", claims={"iss": "https://another.example"})
+    assert (await token_of(world, connection)).generation == 1
+    found = await stored(world, connection)
+    assert (found.status, found.failing_with) == (Status.ACTIVE, "IssuerMismatchError")
+
+
 async def test_a_store_that_hiccups_after_the_provider_answered_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

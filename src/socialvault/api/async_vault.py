@@ -198,7 +198,8 @@ class AsyncVault:
             AuthorizationError: the branch says why there is no connection; ``return_to`` is set once it is verified.
             ProviderError: the provider refused the exchange.
             TransportError: the provider could not be reached.
-            TokenAtRiskError: the provider answered, and the store could not keep it.
+            StoreUnavailableError: the store is away. If the provider had answered, the connection waits in the escrow.
+            TokenAtRiskError: the provider answered, and neither the store nor an escrow could keep it.
         """
         delivery = self._cases.flows.receive(params, cookies)
         del params, cookies  # this frame may raise, and a traceback shows its locals
@@ -228,11 +229,13 @@ class AsyncVault:
     async def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> AccessToken:
         """Renew the token now, due or not, and return it.
 
+        After a failure the provider is left alone for a while here, too: the error says until when.
+
         Spec: RFC 6749 section 6.
 
         Raises:
-            ConnectionNotFoundError, ReauthorizationRequiredError, ProviderError, TransportError, OutcomeUnknownError:
-                as `token`; a stored token that is still valid does not help here.
+            SocialVaultError: as `token`; a stored token that is still valid does not help here. A token that is too
+                young for its provider is a `RefreshBusyError` that says how long it will be.
         """
         return await self._cases.tokens.refresh(connection_id, owner, tenant)
 

@@ -107,8 +107,8 @@ class Receipt:
 class Erasure:
     """What `erase_owner` reached.
 
-    It does not reach backups of the database that hold the owner's wrapped data key beside the records, other
-    databases, logs of events, or data that the provider keeps.
+    It does not reach backups of the database that hold the owner's wrapped data key beside the records, escrow folders
+    of other machines (whose records nobody can open any more), logs of events, or data that the provider keeps.
 
     Attributes:
         erased: how many connections were deleted, long disconnected ones included.

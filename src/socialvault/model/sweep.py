@@ -13,7 +13,8 @@ class Sweep:
         due: connections that were due and taken up.
         renewed: whose token was renewed, or had just been by another process.
         busy: that another process was renewing.
-        failed: that will be tried again. reauthorization_required: whose grant turned out to be dead.
+        failed: that will be tried again. reauthorization_required: whose grant turned out to be dead, or that were
+            disconnected meanwhile.
         deferred: not taken up, because their provider is being left alone or its budget was used up; 0 or more, as
             only the first of them are counted.
         escrowed: tokens that had waited for the store and are stored now.

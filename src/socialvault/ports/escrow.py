@@ -37,6 +37,14 @@ class Escrow(Protocol):
         """
         ...
 
+    def set_aside(self, name: str) -> None:
+        """Keep a record that nobody can open, out of the way: `records` does not return it any more.
+
+        Raises:
+            StoreUnavailableError: it can't be moved.
+        """
+        ...
+
     def forget(self, name: str) -> None:
         """Remove a record that the store has taken; one that is gone already is no error.
 
@@ -54,5 +62,7 @@ class AsyncEscrow(Protocol):
     async def keep(self, record: EscrowRecord) -> str: ...
 
     async def records(self) -> Sequence[EscrowRecord]: ...
+
+    async def set_aside(self, name: str) -> None: ...
 
     async def forget(self, name: str) -> None: ...

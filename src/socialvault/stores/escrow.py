@@ -51,6 +51,7 @@ _MAGIC = b"SOCIALVAULT ESCROW 1\n"
 _DIGEST_BYTES = 32
 _NAME = re.compile(r"\d{20}-\d{20}-[0-9a-f]{16}", re.ASCII)
 _DRAFT, _KEPT = ".draft", ".sealed"
+_ASIDE = ".aside"  # nobody could open it
 _PROBE = _MAGIC + bytes(4096)
 _BYTES_FIELDS = {field.name for field in fields(ConnectionRow) if field.type == "bytes"}
 
@@ -129,6 +130,20 @@ class FileEscrow:
                         break
         return found
 
+    def set_aside(self, name: str) -> None:
+        """See `Escrow.set_aside`: the file stays, with another ending.
+
+        Raises:
+            StoreError: `name` is none that `keep` or `records` gave out.
+            StoreUnavailableError: the record can't be moved.
+        """
+        _check_name(name)
+        with _unavailable("changed"), _Spool(self._path) as spool:
+            for ending in (_DRAFT, _KEPT):
+                with suppress(FileNotFoundError):
+                    spool.rename(name + ending, name + _ASIDE)
+            spool.sync()
+
     def forget(self, name: str) -> None:
         """See `Escrow.forget`.
 
@@ -136,8 +151,7 @@ class FileEscrow:
             StoreError: `name` is none that `keep` or `records` gave out.
             StoreUnavailableError: the record can't be removed.
         """
-        if not _NAME.fullmatch(name):
-            raise StoreError("the escrow gives its records other names")
+        _check_name(name)
         with _unavailable("changed"), _Spool(self._path) as spool:
             spool.unlink(name + _DRAFT)
             spool.unlink(name + _KEPT)
@@ -169,9 +183,18 @@ class AsyncFileEscrow:
         """As `FileEscrow.records`."""
         return await _in_thread(self._escrow.records)
 
+    async def set_aside(self, name: str) -> None:
+        """As `FileEscrow.set_aside`."""
+        await _in_thread(self._escrow.set_aside, name)
+
     async def forget(self, name: str) -> None:
         """As `FileEscrow.forget`."""
         await _in_thread(self._escrow.forget, name)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise StoreError("the escrow gives its records other names")
 
 
 async def _in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

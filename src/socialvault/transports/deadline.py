@@ -32,6 +32,24 @@ class Deadline(float):
         return seconds
 
 
+#: What arrived while a process was suspended is there to be read when it wakes, however late that is.
+LAST_LOOK_SECONDS = 0.05
+
+
+class LastLook(Deadline):
+    """A deadline for reading: once it has passed, there is one more moment to take what has arrived already."""
+
+    def left(self, spent: type[Exception]) -> float:
+        """As `Deadline.left`, with the last moment after it."""
+        now = time.monotonic()
+        if now >= self.ends_at_seconds and not self._looking:
+            self._looking = True
+            self.ends_at_seconds = now + LAST_LOOK_SECONDS
+        return super().left(spent)
+
+    _looking = False
+
+
 def remaining(timeout: float | None, spent: type[Exception]) -> float | None:
     """Return what is left of `timeout`: of a plain one, all of it.
 

@@ -51,12 +51,13 @@ class Call:
 
     Attributes:
         sent_at: when its first byte was about to be written; None before that.
+        all_sent: whether its last one was.
 
     Raises:
         ConfigurationError: the URL or a header can't be sent.
     """
 
-    __slots__ = ("_body", "_clock", "_headers", "_request", "_status", "sent_at", "target")
+    __slots__ = ("_body", "_clock", "_headers", "_request", "_status", "all_sent", "sent_at", "target")
 
     def __init__(self, request: HttpRequest, clock: Clock) -> None:
         target = read_target(request.url)
@@ -71,6 +72,7 @@ class Call:
         self._body = bytearray()
         self.target = target
         self.sent_at: datetime | None = None
+        self.all_sent = False
 
     # --- the request ----------------------------------------------------------------------------
 
@@ -101,6 +103,8 @@ class Call:
         httpcore calls this before each of its DEBUG records, which it then builds from `info`: response headers with
         their values, or an exception that quotes what was received. What is emptied here is logged by its name alone.
         """
+        if event == "http11.send_request_body.complete":
+            self.all_sent = True
         if event == "http11.send_request_headers.started" and info["request"].method != b"CONNECT":
             self.sent_at = datetime.fromtimestamp(self._clock.now_seconds(), UTC)
         elif event.endswith((".complete", ".failed")):

@@ -13,6 +13,7 @@ import asyncio
 import functools
 import os
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict
 from urllib.parse import unquote, urlsplit
 
@@ -21,7 +22,7 @@ import httpx
 
 from socialvault.model.secret import Secret
 from socialvault.transports.addresses import AddressPolicy
-from socialvault.transports.deadline import Deadline
+from socialvault.transports.deadline import LAST_LOOK_SECONDS, Deadline, LastLook
 from socialvault.transports.exchange import Call
 from socialvault.transports.network import AsyncCheckedNetwork, CheckedNetwork, Resolver, system_addresses
 from socialvault.transports.settings import TransportSettings
@@ -29,6 +30,7 @@ from socialvault.transports.shelf import Shelf
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import AsyncIterator
 
     from socialvault.ports.clock import Clock
     from socialvault.protocol.messages import HttpRequest, HttpResponse
@@ -134,7 +136,7 @@ class HttpxTransport:
         try:
             left = deadline.left(httpcore.PoolTimeout)
             connect = Deadline(min(left, self.settings.connect_timeout.total_seconds()))
-            timeouts = {"connect": connect, "write": deadline, "read": deadline}
+            timeouts = {"connect": connect, "write": deadline, "read": LastLook(left)}
             self._converse(lane.shelf, call.wire_request(timeouts, call.watch), call)
             return call.answer()
         finally:
@@ -230,10 +232,25 @@ class AsyncHttpxTransport:
 
     async def _exchange(self, call: Call) -> HttpResponse:
         lane = self._lane("provider", untrusted_host=call.untrusted_host)
-        async with asyncio.timeout(self.settings.total_deadline.total_seconds()), lane.slots:
+        async with self._deadline(call), lane.slots:
             connect = Deadline(self.settings.connect_timeout.total_seconds())
             await self._converse(lane.shelf, call.wire_request({"connect": connect}, call.watch_async), call)
             return call.answer()
+
+    @asynccontextmanager
+    async def _deadline(self, call: Call) -> AsyncIterator[None]:
+        """Bound a call. What arrived while the process was suspended past the deadline is read before it counts."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(None) as limit:
+
+            def over() -> None:
+                limit.reschedule(loop.time() + (LAST_LOOK_SECONDS if call.all_sent else 0.0))
+
+            timer = loop.call_later(self.settings.total_deadline.total_seconds(), over)
+            try:
+                yield
+            finally:
+                timer.cancel()
 
     async def _converse(
         self, shelf: Shelf[httpcore.AsyncConnectionInterface], request: httpcore.Request, call: Call

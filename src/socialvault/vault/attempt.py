@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import (
-    AccountMismatchError,
+    AuthorizationError,
     ClientRejectedError,
     MalformedResponseError,
     ProviderError,
     ReauthorizationRequiredError,
     SocialVaultError,
+    StoreError,
     TransportError,
 )
 from socialvault.model.rows import FailureWrite, IntentWrite
@@ -78,7 +79,7 @@ class Attempts:
         Raises:
             ReauthorizationRequiredError: the grant is dead, which is recorded.
             ProviderError, TransportError: it did not work this time, which is recorded.
-            AccountMismatchError: the answer was about another account; it was not stored.
+            AuthorizationError: the answer was about another account, or another's; it was not stored.
         """
         refusal = self._circuits.refusal(provider.slug)
         if refusal is not None:
@@ -125,7 +126,7 @@ class Attempts:
             )
         except ReauthorizationRequiredError as verdict:
             return await self._after_refusal(presentation, verdict)
-        except (ProviderError, TransportError, AccountMismatchError) as problem:
+        except (ProviderError, TransportError, AuthorizationError) as problem:
             failure = problem
         else:
             return await self._save(presentation, fresh)
@@ -144,7 +145,20 @@ class Attempts:
         row, provider = presentation.row, presentation.provider
         await self._count(provider, None)
         record = self._grants.renewed(provider, row.id, presentation.record, fresh)
+        if await self._was_doubted(presentation):
+            record = replace(record, due_at=self._core.now())  # the other attempt may have ended the grant: find out
         return await self._saving.save(Arrived(row, record, provider, presentation.sealers))
+
+    async def _was_doubted(self, presentation: Presentation) -> bool:
+        """Whether the answer came so late that another has presented the same token meanwhile."""
+        row, lifetime = presentation.row, self._core.settings.exchange_deadline
+        if self._core.now() < presentation.began + lifetime:
+            return False
+        try:
+            current = await self._core.store.get(row.id, row.account.tenant, row.owner)
+        except StoreError:  # nothing may stand between an answer and its save
+            return True
+        return current is not None and current.intent_attempt > presentation.number
 
     # --- what no token came of --------------------------------------------------------------------
 
@@ -173,7 +187,7 @@ class Attempts:
         """Leave in the row what the next attempt must know; after too many refusals there is none."""
         row = presentation.row
         await self._count(presentation.provider, problem)
-        refused = type(problem) is ProviderError or isinstance(problem, AccountMismatchError)
+        refused = type(problem) is ProviderError or isinstance(problem, AuthorizationError)
         refusals = row.refusals + refused
         if refusals >= _MOST_REFUSALS:
             await mark_dead(self._core, row, "unclassified")
@@ -184,7 +198,7 @@ class Attempts:
             connection_id=row.id,
             expected_generation=row.generation,
             expected_attempt=presentation.number,
-            uncertain=presentation.uncertain or _may_have_spent(problem),
+            uncertain=presentation.uncertain or may_have_committed(problem),
             open=unanswered,
             failing_with="OutcomeUnknownError" if unanswered else type(problem).__name__,
             refusals=refusals,
@@ -219,10 +233,6 @@ class Attempts:
 def _digest(token: TokenSet) -> bytes:
     presented = token.refresh_token or token.access_token
     return hashlib.sha256(presented.reveal().encode()).digest()
-
-
-def _may_have_spent(problem: SocialVaultError) -> bool:
-    return isinstance(problem, AccountMismatchError) or may_have_committed(problem)
 
 
 def _is_lost(problem: SocialVaultError) -> bool:

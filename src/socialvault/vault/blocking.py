@@ -218,5 +218,8 @@ class BlockingEscrow:
     async def records(self) -> Sequence[EscrowRecord]:
         return self._escrow.records()
 
+    async def set_aside(self, name: str) -> None:
+        self._escrow.set_aside(name)
+
     async def forget(self, name: str) -> None:
         self._escrow.forget(name)

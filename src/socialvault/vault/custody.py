@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConnectionNotFoundError, EncryptionError, SocialVaultError, StoreUnavailableError
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from socialvault.providers.base import Provider
     from socialvault.vault.core import Core
     from socialvault.vault.saving import Saving
+
+
+#: What nobody can open for so long (its owner was erased from another host, say) is nobody's any more.
+_SET_ASIDE_AFTER = timedelta(days=1)
 
 
 class Custody:
@@ -53,15 +58,20 @@ class Custody:
         return () if self._core.escrow is None else await self._core.escrow.records()
 
     async def _bring_home(self, record: EscrowRecord) -> bool:
+        escrow = self._core.escrow
+        if escrow is None:
+            return False
         try:
             await self._put(record)
-            if self._core.escrow is not None:
-                await self._core.escrow.forget(record.name)
-        except (SocialVaultError, InEscrowError) as problem:
+            await escrow.forget(record.name)
+        except SocialVaultError as problem:
             import logging
 
             logger = logging.getLogger("socialvault")
             logger.warning("a token stays in the escrow for now: %s: %s", type(problem).__name__, problem)
+            age = timedelta(seconds=self._core.clock.now_seconds() - record.at_seconds)
+            if isinstance(problem, EncryptionError) and problem.action != "retry" and age > _SET_ASIDE_AFTER:
+                await escrow.set_aside(record.name)
             return False
         return True
 
@@ -69,7 +79,8 @@ class Custody:
         """Store what the provider once answered, unless the store has it or a later one; then it is a candidate."""
         row = record.row
         kept = await self._core.open_kept(record.envelope, row, record.generation)
-        arrived = Arrived(row, kept, self._core.provider_of(row), await self._core.sealers(row))
+        sealers = await self._core.sealers(row)
+        arrived = Arrived(row, kept, self._core.provider_of(row), sealers, in_escrow=True)
         current = await self._core.store.get(row.id, row.account.tenant, row.owner)
         if current is None and record.is_new:
             filled = replace(row, envelope=arrived.sealers.seal(kept, row, row.generation))

@@ -42,7 +42,7 @@ class Health:
 
 
 async def check_health(core: Core) -> Health:
-    """Check the store (reads), the keys (the canary opens), the providers (there are some) and the clock."""
+    """Check store (reads), keys (the canary opens), providers (there are some), clock and escrow (it is emptied)."""
     store, clock = await _store_and_clock(core)
     providers = _check("providers", "" if core.providers.by_slug else "this vault has no provider")
     return Health((store, await _keys(core), providers, clock, await _escrow(core)))

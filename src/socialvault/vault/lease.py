@@ -27,14 +27,19 @@ class Leases:
     async def hold(self, connection_id: str, work: Factory[T]) -> tuple[T] | None:
         """Do guarded `work` under the connection's lease, which is prolonged meanwhile; None when another has it.
 
+        A store that takes no lease is no reason not to try.
+
         Raises:
             OutcomeUnknownError: the work takes longer than its deadline, and goes on.
         """
         if not self._lease:
             return (await self._core.guarded(work),)
         store, ttl_seconds, holder = self._core.store, self._lease.total_seconds(), secrets.token_hex(16)
-        if not await store.acquire_lease(connection_id, holder, ttl_seconds):
-            return None
+        try:
+            if not await store.acquire_lease(connection_id, holder, ttl_seconds):
+                return None
+        except StoreError:
+            return (await self._core.guarded(work),)
 
         async def prolong() -> None:
             await store.acquire_lease(connection_id, holder, ttl_seconds)

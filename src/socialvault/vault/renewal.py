@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from socialvault import exceptions
 from socialvault.crypto.records import TokenRecord, access_of, open_access
 from socialvault.exceptions import (
+    AuthorizationError,
     OutcomeUnknownError,
     ProviderError,
     ReauthorizationRequiredError,
@@ -64,9 +65,12 @@ class Renewal:
             token = await self._without_sending(row, stale_generation) or await self._from_escrow(row, stale_generation)
             if token is not None:
                 return token
-            held = await self._leases.hold(
-                connection_id, lambda: self._renew(connection_id, owner, tenant, stale_generation)
-            )
+            try:
+                held = await self._leases.hold(
+                    connection_id, lambda: self._renew(connection_id, owner, tenant, stale_generation)
+                )
+            except OutcomeUnknownError as problem:
+                return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
             if held is not None and held[0] is not None:
                 return held[0]
         return await self._without_patience(connection_id, owner, tenant, stale_generation, leased=held is None)
@@ -84,7 +88,7 @@ class Renewal:
         record, provider = await self._core.open(row), self._core.provider_of(row)
         try:
             renewed = await self._attempts.renew(row, record, provider)
-        except (ProviderError, TransportError, StoreUnavailableError) as problem:
+        except (ProviderError, TransportError, AuthorizationError, StoreUnavailableError) as problem:
             return await self._while_valid(row, record, problem, stale_generation)
         return None if renewed is None else await self._without_sending(renewed, stale_generation)
 
@@ -118,7 +122,7 @@ class Renewal:
                 return None
         except StoreUnavailableError as problem:
             held = await self._custody.held(row)  # durable there, so it may be used
-            if held is not None and held[1] != stale_generation and not self._is_due(held[0]):
+            if held is not None and held[1] != stale_generation and self._is_valid(held[0]):
                 return access_of(held[0], row.account.provider, row.id, held[1])
             return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
         current = await self._core.row(row.id, row.account.tenant, row.owner)
@@ -142,8 +146,7 @@ class Renewal:
         """Serve a token that can't be renewed while it is valid; say so when it is not."""
         if self._usable(row, record, stale_generation):
             return await self._access(row)
-        expires_at = record.token.expires_at
-        expired = expires_at is not None and self._core.now() >= expires_at
+        expired = not self._is_valid(record)
         if expired:
             await mark_dead(self._core, row, "expired")
         raise ReauthorizationRequiredError(
@@ -163,8 +166,10 @@ class Renewal:
         raise problem
 
     def _usable(self, row: ConnectionRow, record: TokenRecord, stale_generation: int | None) -> bool:
-        expires_at = record.token.expires_at
-        return (expires_at is None or self._core.now() < expires_at) and row.generation != stale_generation
+        return self._is_valid(record) and row.generation != stale_generation
+
+    def _is_valid(self, record: TokenRecord) -> bool:
+        return record.token.expires_at is None or self._core.now() < record.token.expires_at
 
     async def _without_patience(
         self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, *, leased: bool

@@ -36,12 +36,14 @@ class Arrived:
     Attributes:
         row: the connection as it was when the old token was presented.
         record: what is to be stored. sealers: made before the request was sent.
+        in_escrow: it waits there already, and stays there if the store is away.
     """
 
     row: ConnectionRow
     record: TokenRecord
     provider: Provider
     sealers: Sealers
+    in_escrow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,9 @@ class Saving:
     async def _after_conflict(self, arrived: Arrived) -> ConnectionRow:
         try:
             return await self.keep_candidate(arrived)
-        except StoreUnavailableError:
-            pass
-        await self._escrowed(arrived, is_new=False)
+        except (StoreUnavailableError, GenerationConflictError):
+            if not await self._escrowed(arrived, is_new=False):
+                raise
         raise InEscrowError
 
     async def _current(self, row: ConnectionRow) -> ConnectionRow | None:
@@ -184,7 +186,8 @@ class Saving:
         try:
             return await write()
         except StoreError:
-            pass
+            if arrived.in_escrow:
+                raise
         name = await self._escrowed(arrived, is_new=is_new)
         try:
             result = await self._patiently(write)

@@ -157,6 +157,41 @@ def test_every_colour_does_the_same(spool: Path) -> None:
         asyncio.run(use(escrow))
 
 
+def test_an_empty_escrow_is_not_listed_twice_and_what_comes_is_seen_at_once(
+    escrow: FileEscrow, spool: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    listing = module._Spool.list
+    monkeypatch.setattr(module._Spool, "list", lambda opened: listed.append("") or listing(opened))
+    assert not escrow.records()
+    assert not escrow.records()
+    assert len(listed) >= 3  # a change in this very tick of the clock would not show
+    os.utime(spool, (1_800_000_000, 1_700_000_000))
+    assert not escrow.records()
+    listed.clear()
+    for _ in range(3):
+        assert not escrow.records()
+    assert listed == []
+    FileEscrow(spool).keep(record())  # of another process
+    [found] = escrow.records()
+    os.utime(spool, (1_800_000_000, 1_700_000_000))
+    assert len(escrow.records()) == len(escrow.records()) == 1
+    escrow.forget(found.name)
+    assert not escrow.records()
+
+
+def test_what_is_set_aside_is_kept_and_not_given_out(escrow: FileEscrow, spool: Path) -> None:
+    name = escrow.keep(record())
+    data = (spool / f"{name}.sealed").read_bytes()
+    escrow.set_aside(name)
+    assert escrow.records() in ((), [])
+    assert files(spool) == [f"{name}.aside"]
+    assert (spool / f"{name}.aside").read_bytes() == data
+    escrow.set_aside(name)
+    with pytest.raises(StoreError):
+        escrow.set_aside("../another")
+
+
 async def test_a_record_whose_keeper_is_cancelled_is_kept(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     escrow, begun, go, rename = AsyncFileEscrow(spool), threading.Event(), threading.Event(), os.rename
 

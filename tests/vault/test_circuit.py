@@ -45,7 +45,8 @@ def test_a_few_failures_in_a_row_open_it_for_this_provider_alone(circuits: Circu
     assert refusal.action == "retry"
     assert refusal.retry_after is not None
     assert timedelta(0) < refusal.retry_after <= timedelta(seconds=1.25)
-    assert circuits.waits("x")
+    assert circuits.waiting("x") is not None
+    assert circuits.most("x", 10) == 0
     assert circuits.refusal("y") is None
 
 
@@ -59,7 +60,8 @@ def test_a_success_in_between_starts_the_count_anew(circuits: Circuits) -> None:
 def test_one_caller_finds_out_whether_it_is_back(circuits: Circuits, clock: ManualClock) -> None:
     fail(circuits, 5)
     clock.advance(2.0)
-    assert not circuits.waits("x")
+    assert circuits.waiting("x") is circuits.waiting("x") is None  # asking is not trying
+    assert circuits.most("x", 10) == 1
     assert circuits.refusal("x") is None
     assert circuits.refusal("x") is not None  # the others wait for what it finds
     circuits.succeeded("x")
@@ -116,6 +118,12 @@ def test_a_provider_that_asks_to_wait_is_left_alone_at_once(
 def test_no_provider_can_ask_for_more_than_an_hour(circuits: Circuits, clock: ManualClock) -> None:
     fail(circuits, 1, RateLimitedError("wait", provider="x", status=429, retry_after=timedelta(days=1)))
     clock.advance(3601.0)
+    assert circuits.refusal("x") is None
+
+
+def test_a_clock_that_is_put_back_freezes_nothing(circuits: Circuits, clock: ManualClock) -> None:
+    fail(circuits, 5)
+    clock.advance(-86_400.0)
     assert circuits.refusal("x") is None
 
 

@@ -10,6 +10,7 @@ import pytest
 from support.world import OWNER, TENANT, World
 
 from socialvault.exceptions import ConfigurationError
+from socialvault.model.rows import IntentWrite
 from socialvault.model.status import Status
 from socialvault.model.sweep import Sweep
 
@@ -126,7 +127,7 @@ async def test_a_connection_of_another_application_is_nobodys_turn_here(world: W
 async def test_what_another_process_is_at_is_left_to_it(world: World) -> None:
     [mine] = await connected(world, "x", 1)
     world.sandbox.clock.advance(HOURS_2)
-    assert await world.vault.vault._cases.core.store.acquire_lease(mine, "another process", 30.0)
+    assert await world.vault.vault._cases.core.store.open_intent(IntentWrite(mine, 1, 0, b"digest", 45.0))
     swept = await world.vault.renew_due()
     assert (swept.due, swept.busy, swept.renewed) == (1, 1, 0)
 

@@ -305,7 +305,7 @@ def _time_problem(claims: Document, now: datetime) -> str:
     if expires_at is None or expires_at + _SKEW <= now:
         return "it has expired, or does not say when (exp)"
     if issued_at is None or not now - _OLDEST - _SKEW <= issued_at <= now + _SKEW:
-        return "it was not issued just now (iat)"
+        return "it was not issued just now (iat), or this host's clock is wrong"
     if claims.has("nbf"):
         not_before = read_timestamp(claims.value("nbf"))
         if not_before is None or not_before > now + _SKEW:

@@ -52,6 +52,7 @@ _DIGEST_BYTES = 32
 _NAME = re.compile(r"\d{20}-\d{20}-[0-9a-f]{16}", re.ASCII)
 _DRAFT, _KEPT = ".draft", ".sealed"
 _ASIDE = ".aside"  # nobody could open it
+_TICK_NS = 1_000_000_000  # file systems count time in ticks of up to a second
 _PROBE = _MAGIC + bytes(4096)
 _BYTES_FIELDS = {field.name for field in fields(ConnectionRow) if field.type == "bytes"}
 
@@ -68,7 +69,7 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 class FileEscrow:
     """An `Escrow` in a directory of its own, shared by any number of threads and processes of one user.
 
-    Nothing is opened and nothing remembered between two calls, so a fork needs no care.
+    Nothing stays open between two calls, so a fork needs no care.
 
     Args:
         path: of the directory, on a local file system; created when only it is missing.
@@ -82,6 +83,7 @@ class FileEscrow:
         if not isinstance(name, str) or not name or "\0" in name:
             raise ConfigurationError("the escrow's path must be the path of a directory, as text")
         self._path = os.path.abspath(name)  # noqa: PTH100  (pathlib costs more to import than this package)
+        self._empty_since_ns = -1
 
     def open(self) -> None:
         """See `Escrow.open`.
@@ -118,8 +120,11 @@ class FileEscrow:
 
     def records(self) -> Sequence[EscrowRecord]:
         """See `Escrow.records`."""
+        if self.known_empty():
+            return ()
         found = []
         with _unavailable("read"), _Spool(self._path) as spool:
+            self._note_if_empty(spool)
             for name in sorted({os.path.splitext(file)[0] for file in spool.list()}):  # noqa: PTH122  (as above)
                 if not _NAME.fullmatch(name):
                     continue
@@ -129,6 +134,20 @@ class FileEscrow:
                         found.append(record)
                         break
         return found
+
+    def known_empty(self) -> bool:
+        """Whether the directory held no record when it was last looked at, and was not changed since. Takes no time."""
+        try:
+            return os.stat(self._path).st_mtime_ns == self._empty_since_ns  # noqa: PTH116  (as above)
+        except OSError:
+            return False
+
+    def _note_if_empty(self, spool: _Spool) -> None:
+        """Remember that there is nothing, unless another change in the same tick of the clock would go unnoticed."""
+        changed_at_ns = os.stat(self._path).st_mtime_ns  # noqa: PTH116  (as above)
+        files = {os.path.splitext(file)[1] for file in spool.list()}  # noqa: PTH122  (as above)
+        settled = time.time_ns() - changed_at_ns > _TICK_NS
+        self._empty_since_ns = changed_at_ns if settled and not files & {_DRAFT, _KEPT} else -1
 
     def set_aside(self, name: str) -> None:
         """See `Escrow.set_aside`: the file stays, with another ending.
@@ -181,6 +200,8 @@ class AsyncFileEscrow:
 
     async def records(self) -> Sequence[EscrowRecord]:
         """As `FileEscrow.records`."""
+        if self._escrow.known_empty():  # nearly always, and not worth the way to another thread
+            return ()
         return await _in_thread(self._escrow.records)
 
     async def set_aside(self, name: str) -> None:

@@ -73,6 +73,10 @@ class Attempts:
         self._saving = saving
         self._custody = custody
 
+    def refusal(self, provider: str) -> SocialVaultError | None:
+        """Return why `renew` would not even send now, or None."""
+        return self._circuits.waiting(provider)
+
     async def renew(self, row: ConnectionRow, record: TokenRecord, provider: Provider) -> ConnectionRow | None:
         """Renew once; return the row that holds the newest token, or None when another presents this one now.
 

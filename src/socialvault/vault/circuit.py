@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -46,18 +47,27 @@ class Circuits:
         self._clock = clock
         self._probe_seconds = probe.total_seconds()
         self._circuits: dict[str, _Circuit] = {}
+        self._deciding = threading.Lock()  # held for no longer than a few statements
 
-    def refusal(self, provider: str) -> SocialVaultError | None:
-        """Return why nothing may be sent now, or None; of the callers after a pause the first one may try."""
+    def waiting(self, provider: str) -> SocialVaultError | None:
+        """Return why nothing may be sent now, or None. Asking does not use up the one attempt after a pause."""
         circuit = self._circuits.get(provider)
         if circuit is None or circuit.problem is None:
             return None
-        now = self._clock.now_seconds()
-        if now >= circuit.open_until_seconds and now >= circuit.probing_until_seconds:
-            circuit.probing_until_seconds = now + self._probe_seconds
-            return None
         until = max(circuit.open_until_seconds, circuit.probing_until_seconds)
-        return _left_alone(provider, circuit.problem, timedelta(seconds=max(until - now, 0.0)))
+        wait = timedelta(seconds=until - self._clock.now_seconds())
+        if not timedelta(0) < wait <= 2 * _LONGEST_WAIT:  # so long only because the clock was put back
+            return None
+        return _left_alone(provider, circuit.problem, wait)
+
+    def refusal(self, provider: str) -> SocialVaultError | None:
+        """Return why nothing may be sent now, or None; of the callers after a pause the first one may try."""
+        with self._deciding:
+            refusal = self.waiting(provider)
+            circuit = self._circuits.get(provider)
+            if refusal is None and circuit is not None and circuit.problem is not None:
+                circuit.probing_until_seconds = self._clock.now_seconds() + self._probe_seconds
+            return refusal
 
     def unused(self, provider: str) -> None:
         """Give back the attempt that `refusal` allowed: it was not made."""
@@ -65,12 +75,12 @@ class Circuits:
         if circuit is not None:
             circuit.probing_until_seconds = 0.0
 
-    def waits(self, provider: str) -> bool:
-        """Whether nothing may be sent now. Asking does not use up the one attempt after a pause."""
+    def most(self, provider: str, wanted: int) -> int:
+        """Return how many may be sent: none during a pause, one to find out whether it is over, else all."""
         circuit = self._circuits.get(provider)
         if circuit is None or circuit.problem is None:
-            return False
-        return self._clock.now_seconds() < max(circuit.open_until_seconds, circuit.probing_until_seconds)
+            return wanted
+        return 0 if self.waiting(provider) else min(1, wanted)
 
     def succeeded(self, provider: str) -> bool:
         """Close the circuit; return whether the application had been rejected."""
@@ -79,7 +89,10 @@ class Circuits:
 
     def failed(self, provider: str, problem: SocialVaultError) -> bool:
         """Count a failure; return whether it is the first that rejects the application."""
-        circuit = self._circuits.setdefault(provider, _Circuit())
+        with self._deciding:
+            return self._counted(self._circuits.setdefault(provider, _Circuit()), provider, problem)
+
+    def _counted(self, circuit: _Circuit, provider: str, problem: SocialVaultError) -> bool:
         circuit.failures += 1
         circuit.probing_until_seconds = 0.0
         wait = problem.retry_after if isinstance(problem, ProviderError) else None

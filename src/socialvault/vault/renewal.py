@@ -49,40 +49,53 @@ class Renewal:
         self._attempts = attempts
         self._sub_accounts = sub_accounts
 
-    async def settle(
-        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, patience: timedelta
-    ) -> AccessToken:
-        """Read again, and renew if that is still needed.
+    async def settle(self, connection_id: str, owner: str, tenant: str, stale_generation: int | None) -> AccessToken:
+        """Read again, and renew if that is still needed; wait for another process that is at it.
 
         Args:
             stale_generation: a token of this generation won't do even if it looks valid.
-            patience: how long to wait for another process that is at it.
         """
         held: tuple[AccessToken | None] | None = None
-        for pause_seconds in _pauses(patience, connection_id):
+        for pause_seconds in _pauses(self._core.settings.patience, connection_id):
             await self._core.runtime.sleep(pause_seconds)
             row = await self._core.row(connection_id, tenant, owner)
-            token = await self._without_sending(row, stale_generation) or await self._from_escrow(row, stale_generation)
+            token = await self._without_provider(row, stale_generation)
             if token is not None:
                 return token
             try:
-                held = await self._leases.hold(
-                    connection_id, lambda: self._renew(connection_id, owner, tenant, stale_generation)
-                )
+                held = await self._leases.hold(row.id, lambda: self._renew_again(row, stale_generation))  # noqa: B023
             except OutcomeUnknownError as problem:
                 return await self._while_valid(row, await self._core.open(row), problem, stale_generation)
             if held is not None and held[0] is not None:
                 return held[0]
         return await self._without_patience(connection_id, owner, tenant, stale_generation, leased=held is None)
 
-    async def _renew(
-        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None
-    ) -> AccessToken | None:
-        """Under the lease: read again, since a sibling may be done, and send; None when another's intent is open."""
+    async def renew_at_once(self, connection_id: str, owner: str, tenant: str) -> AccessToken | None:
+        """Renew if that is needed, without a lease and without waiting; None when another is at it.
+
+        The intent keeps two processes from sending as well. What a lease adds is a place to wait, which nobody needs
+        here.
+        """
         row = await self._core.row(connection_id, tenant, owner)
-        token = await self._without_sending(row, stale_generation)
-        if token is not None:
+        token = await self._without_provider(row, None)
+        return token or await self._core.guarded(lambda: self._renew(row, None))
+
+    async def _without_provider(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
+        """Decide from what is here: the row, the escrow, and whether the provider is being left alone."""
+        token = await self._without_sending(row, stale_generation) or await self._from_escrow(row, stale_generation)
+        refusal = None if token else self._attempts.refusal(row.account.provider)
+        if refusal is None:
             return token
+        return await self._while_valid(row, await self._core.open(row), refusal, stale_generation)
+
+    async def _renew_again(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
+        """Under the lease: read again, since a sibling may be done, and renew."""
+        current = await self._core.row(row.id, row.account.tenant, row.owner)
+        token = await self._without_sending(current, stale_generation)
+        return token or await self._renew(current, stale_generation)
+
+    async def _renew(self, row: ConnectionRow, stale_generation: int | None) -> AccessToken | None:
+        """Send; None when another's intent is open."""
         if row.account.parent_id:
             return await self._access(await self._renew_child(row))
         record, provider = await self._core.open(row), self._core.provider_of(row)

@@ -10,7 +10,6 @@ from socialvault.exceptions import (
     ConfigurationError,
     ConnectionNotFoundError,
     ReauthorizationRequiredError,
-    RefreshBusyError,
     SocialVaultError,
 )
 from socialvault.model.sweep import Sweep
@@ -70,7 +69,7 @@ class Sweeps:
             rows = await self._core.store.find_due(
                 provider.slug, provider.client_id, self._core.clock.now_seconds(), limit
             )
-            taken = 0 if self._circuits.waits(provider.slug) else min(_most(budget, provider.slug, limit), len(rows))
+            taken = self._circuits.most(provider.slug, min(_most(budget, provider.slug, limit), len(rows)))
             found += rows[:taken]
             deferred += len(rows) - taken
         found.sort(key=lambda row: (row.due_at_seconds or 0.0, row.id))
@@ -79,8 +78,6 @@ class Sweeps:
     async def _renew(self, row: ConnectionRow) -> Outcome:
         try:
             token = await self._tokens.renew_due(row)
-        except RefreshBusyError:
-            return "busy"
         except (ReauthorizationRequiredError, ConnectionNotFoundError):
             return "reauthorization_required"
         except SocialVaultError as problem:
@@ -88,6 +85,8 @@ class Sweeps:
 
             logging.getLogger("socialvault").info("a renewal failed: %s: %s", type(problem).__name__, problem)
             return "failed"
+        if token is None:
+            return "busy"
         return "renewed" if token.generation > row.generation else "failed"
 
     async def _revoke(self, limit: int) -> int:

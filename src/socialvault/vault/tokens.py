@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import MICROSECONDS, open_access
@@ -67,13 +66,9 @@ class Tokens:
             return await self.refresh(row.account.parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, row.generation)
 
-    async def renew_due(self, row: ConnectionRow) -> AccessToken:
-        """Renew a connection if it is due, and nobody else is at it."""
-        tenant, owner = row.account.tenant, row.owner
-        return await self._core.runtime.single_flight(
-            ("due", tenant, owner, row.id),  # a flight of its own: who waits for `token` has more patience
-            lambda: self._renewal().settle(row.id, owner, tenant, None, timedelta(0)),
-        )
+    async def renew_due(self, row: ConnectionRow) -> AccessToken | None:
+        """Renew a connection if it is due; None when another is at it."""
+        return await self._renewal().renew_at_once(row.id, row.owner, row.account.tenant)
 
     async def replace_rejected(self, rejected: AccessToken, owner: str, tenant: str) -> AccessToken:
         """Return another token than the one an API rejected: a newer stored one, or a renewed one."""
@@ -102,14 +97,9 @@ class Tokens:
         """Settle it once for all callers of this process that ask meanwhile."""
         check_owner(owner, tenant)
         while True:
-            token = await self._flight(connection_id, owner, tenant, stale_generation, self._core.settings.patience)
+            token = await self._core.runtime.single_flight(
+                ("token", tenant, owner, connection_id),
+                lambda: self._renewal().settle(connection_id, owner, tenant, stale_generation),
+            )
             if token.generation != stale_generation:  # else: this joined a flight that had no reason to renew
                 return token
-
-    async def _flight(
-        self, connection_id: str, owner: str, tenant: str, stale_generation: int | None, patience: timedelta
-    ) -> AccessToken:
-        return await self._core.runtime.single_flight(
-            ("token", tenant, owner, connection_id),
-            lambda: self._renewal().settle(connection_id, owner, tenant, stale_generation, patience),
-        )

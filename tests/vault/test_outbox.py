@@ -103,6 +103,26 @@ async def test_a_sibling_that_came_later_is_spared_too(world: World) -> None:
     )
 
 
+async def test_a_reconnect_that_a_revocation_in_flight_has_ended_is_found_out_at_once(async_world: World) -> None:
+    """It came between our last look at the siblings and the provider's answer: nobody can prevent that from here."""
+    world = async_world
+    first = await world.connect("facebook")
+    store = world.vault.vault._cases.core.store
+    looked, other = store.count_grant_siblings, world.build()
+
+    async def look_and_be_overtaken(row: Any) -> int:
+        siblings: int = await looked(row)
+        store.count_grant_siblings = looked
+        await world.connect("facebook", vault=other)
+        return siblings
+
+    store.count_grant_siblings = look_and_be_overtaken
+    await world.vault.disconnect(first.id, **MINE)
+    [second] = await world.vault.connections(**MINE)
+    assert world.sandbox.live_tokens("facebook") == frozenset()
+    assert (second.id != first.id, second.status) == (True, "reauthorization_required")
+
+
 async def test_a_token_that_comes_after_the_disconnect_is_revoked_even_if_the_provider_is_down_then(
     world: World,
 ) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from functools import cached_property
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from socialvault.crypto.keyring import Keyring
-from socialvault.exceptions import ConfigurationError
+from socialvault.exceptions import ConfigurationError, SocialVaultError
 from socialvault.vault.conversation import Conversations
 from socialvault.vault.core import Core
 from socialvault.vault.events import Events
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import timedelta
 
+    from socialvault.model.rows import ConnectionRow
     from socialvault.ports.clock import Clock
     from socialvault.ports.escrow import AsyncEscrow, Escrow
     from socialvault.ports.key_service import AsyncKeyService
@@ -71,7 +73,11 @@ class UseCases:
         """Revokes at providers."""
         from socialvault.vault.outbox import Outbox
 
-        return Outbox(self.core)
+        return Outbox(self.core, self._verify)
+
+    async def _verify(self, row: ConnectionRow) -> None:
+        with suppress(SocialVaultError):  # what it finds is recorded there
+            await self.tokens.refresh(row.id, row.owner, row.account.tenant)
 
     @cached_property
     def saving(self) -> Saving:
@@ -159,6 +165,20 @@ class UseCases:
         from socialvault.vault.admin import Operations
 
         return Operations(self.core, self.tokens, self.revocation)
+
+    def prepare(self) -> None:
+        """Load now what is otherwise loaded at its first use.
+
+        A process that is forked while another thread loads a module is left with half of it.
+        """
+        import logging
+
+        import tenacity
+
+        from socialvault.protocol import id_token, timestamps
+
+        del logging, tenacity, id_token, timestamps
+        _ = (self.renewal, self.sweeps, self.flows, self.connections, self.erasures, self.operations)
 
     async def health(self) -> Health:
         """Look at the store, the keys and the configuration."""

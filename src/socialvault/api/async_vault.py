@@ -138,7 +138,9 @@ class AsyncVault:
         self._closed = False
 
     async def open(self) -> None:
-        """Open the store and check the keys now instead of at the first call; do it at start-up.
+        """Open the store, check the keys and load everything now instead of at the first call.
+
+        Do it at start-up, and before a process forks workers.
 
         A vault that was closed works again then; what was kept in ``:memory:`` is gone.
 
@@ -149,6 +151,8 @@ class AsyncVault:
         if self._closed:
             self._begin_anew()
         await self._cases.core.ready()
+        self._cases.prepare()
+        self._transport.prepare()
 
     async def begin(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError
@@ -32,6 +34,17 @@ class LazyTransport:
             # of two threads at once each makes one, and both use the first, so that the other never opens anything
             self._made.setdefault("default", HttpxTransport(clock=self._clock))
         return self._made["default"]
+
+    def prepare(self) -> None:
+        """Load now what would be loaded while the first request is sent."""
+        from socialvault.transports.httpx import HttpxTransport, default_context
+
+        if not isinstance(self._given, (HttpxTransport, NoneType)):
+            return  # the application's own, and its own business
+        for module in ("encodings.idna", "httpcore._sync.http11"):
+            import_module(module)
+        default_context()
+        self.shared()
 
     def shared(self) -> HttpxTransport:
         """Return the transport whose connections API clients share.
@@ -76,6 +89,17 @@ class AsyncLazyTransport:
             # of two threads at once each makes one, and both use the first, so that the other never opens anything
             self._made.setdefault("default", AsyncHttpxTransport(clock=self._clock))
         return self._made["default"]
+
+    def prepare(self) -> None:
+        """Load now what would be loaded while the first request is sent."""
+        from socialvault.transports.httpx import AsyncHttpxTransport, default_context
+
+        if not isinstance(self._given, (AsyncHttpxTransport, NoneType)):
+            return  # the application's own, and its own business
+        for module in ("encodings.idna", "httpcore._async.http11"):
+            import_module(module)
+        default_context()
+        self.shared()
 
     def shared(self) -> AsyncHttpxTransport:
         """Return the transport whose connections API clients share.

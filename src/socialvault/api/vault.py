@@ -141,7 +141,9 @@ class Vault:
         self._closed = False
 
     def open(self) -> None:
-        """Open the store and check the keys now instead of at the first call; do it at start-up.
+        """Open the store, check the keys and load everything now instead of at the first call.
+
+        Do it at start-up, and before a process forks workers.
 
         A vault that was closed works again then; what was kept in ``:memory:`` is gone.
 
@@ -152,6 +154,8 @@ class Vault:
         if self._closed:
             self._begin_anew()
         run(self._cases.core.ready())
+        self._cases.prepare()
+        self._transport.prepare()
 
     def begin(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -30,7 +29,13 @@ _LONGEST_WAIT = timedelta(hours=1)
 
 @dataclass(slots=True)
 class _Circuit:
-    """What is known of one provider. `openings`: in a row; `probing`: one call may find out whether it is back."""
+    """What is known of one provider.
+
+    Attributes:
+        openings: pauses in a row.
+        probe: one element while nobody is finding out whether it is back; of threads at once one gets it.
+        probing_until_seconds: when who has it is given up; 0 for nobody.
+    """
 
     failures: int = 0
     openings: int = 0
@@ -38,6 +43,20 @@ class _Circuit:
     probing_until_seconds: float = 0.0
     problem: SocialVaultError | None = field(default=None, repr=False)
     rejected: bool = False
+    probe: list[None] = field(default_factory=lambda: [None])
+
+    def take_probe(self) -> bool:
+        """Whether this caller is the one."""
+        try:
+            self.probe.pop()
+        except IndexError:
+            return False
+        return True
+
+    def give_probe(self) -> None:
+        """Let another caller be the one."""
+        self.probing_until_seconds = 0.0
+        self.probe = [None]
 
 
 class Circuits:
@@ -47,7 +66,6 @@ class Circuits:
         self._clock = clock
         self._probe_seconds = probe.total_seconds()
         self._circuits: dict[str, _Circuit] = {}
-        self._deciding = threading.Lock()  # held for no longer than a few statements
 
     def waiting(self, provider: str) -> SocialVaultError | None:
         """Return why nothing may be sent now, or None. Asking does not use up the one attempt after a pause."""
@@ -62,18 +80,20 @@ class Circuits:
 
     def refusal(self, provider: str) -> SocialVaultError | None:
         """Return why nothing may be sent now, or None; of the callers after a pause the first one may try."""
-        with self._deciding:
-            refusal = self.waiting(provider)
-            circuit = self._circuits.get(provider)
-            if refusal is None and circuit is not None and circuit.problem is not None:
-                circuit.probing_until_seconds = self._clock.now_seconds() + self._probe_seconds
+        refusal, circuit = self.waiting(provider), self._circuits.get(provider)
+        if refusal is not None or circuit is None or circuit.problem is None:
             return refusal
+        now = self._clock.now_seconds()
+        if not circuit.take_probe() and not 0 < circuit.probing_until_seconds <= now:
+            return _left_alone(provider, circuit.problem, timedelta(seconds=self._probe_seconds))
+        circuit.probing_until_seconds = now + self._probe_seconds
+        return None
 
     def unused(self, provider: str) -> None:
         """Give back the attempt that `refusal` allowed: it was not made."""
         circuit = self._circuits.get(provider)
         if circuit is not None:
-            circuit.probing_until_seconds = 0.0
+            circuit.give_probe()
 
     def most(self, provider: str, wanted: int) -> int:
         """Return how many may be sent: none during a pause, one to find out whether it is over, else all."""
@@ -89,12 +109,8 @@ class Circuits:
 
     def failed(self, provider: str, problem: SocialVaultError) -> bool:
         """Count a failure; return whether it is the first that rejects the application."""
-        with self._deciding:
-            return self._counted(self._circuits.setdefault(provider, _Circuit()), provider, problem)
-
-    def _counted(self, circuit: _Circuit, provider: str, problem: SocialVaultError) -> bool:
+        circuit = self._circuits.setdefault(provider, _Circuit())
         circuit.failures += 1
-        circuit.probing_until_seconds = 0.0
         wait = problem.retry_after if isinstance(problem, ProviderError) else None
         rejects = isinstance(problem, ClientRejectedError)
         if rejects or wait or circuit.openings or circuit.failures >= _FAILURES:
@@ -104,6 +120,7 @@ class Circuits:
             circuit.open_until_seconds = self._clock.now_seconds() + pause.total_seconds()
             circuit.openings += 1
             circuit.problem = problem.with_traceback(None)
+        circuit.give_probe()
         first = rejects and not circuit.rejected
         circuit.rejected = circuit.rejected or rejects
         return first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,24 @@ if TYPE_CHECKING:
     from socialvault.providers.base import Provider
     from socialvault.vault.core import Core, Sealers
 
+#: Finds out whether a connection's grant still lives, and records it if it does not.
+Verify = Callable[["ConnectionRow"], Awaitable[None]]
+
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(hours=6)
 _GIVES_UP_AFTER = timedelta(days=7)
 
 
 class Outbox:
-    """Revokes at providers, at least once each, from any process."""
+    """Revokes at providers, at least once each, from any process.
 
-    def __init__(self, core: Core) -> None:
+    Args:
+        verify: find out whether a connection's grant still lives.
+    """
+
+    def __init__(self, core: Core, verify: Verify) -> None:
         self._core = core
+        self._verify = verify
 
     def entry(self, row: ConnectionRow, reach: str, envelope: bytes = b"", key_id: str = "") -> RevocationRow:
         """Build the revocation of a connection's own tokens, or of a late one's sealed `envelope`."""
@@ -105,11 +114,23 @@ class Outbox:
         if entry.reach == "grant" and await self._core.store.count_grant_siblings(row):
             return "kept_for_sibling"
         try:
-            return await self._revoke(provider, tokens or await self._tokens(entry, row))
+            outcome = await self._revoke(provider, tokens or await self._tokens(entry, row))
         except ReauthorizationRequiredError:
             return "already_gone"
         except (ProviderError, TransportError, EncryptionError):
             return "pending"
+        if entry.reach == "grant":
+            await self._verify_siblings(row)
+        return outcome
+
+    async def _verify_siblings(self, row: ConnectionRow) -> None:
+        """Who connected the same account while we were revoking may have lost the new grant, too."""
+        account = row.account
+        for other in await self._core.store.list_for_account(
+            account.provider, account.client_id, account.issuer, account.subject
+        ):
+            if other.status is Status.ACTIVE and other.id != row.id:
+                await self._verify(other)
 
     async def _tokens(self, entry: RevocationRow, row: ConnectionRow) -> Sequence[TokenSet]:
         """Open what is to be revoked: the entry's own token, or the stored one and its candidate."""

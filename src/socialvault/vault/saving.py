@@ -202,7 +202,7 @@ class Saving:
         """Remove what the store has taken; where that fails, a replay will find that out."""
         if self._core.escrow is None or not name:
             return
-        with suppress(StoreUnavailableError):
+        with suppress(StoreError):
             await self._core.escrow.forget(name)
 
     async def _escrowed(self, arrived: Arrived, *, is_new: bool) -> str:

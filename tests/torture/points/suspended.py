@@ -372,6 +372,7 @@ def holder_stopped_reuse(bench: Bench, trials: int) -> Tally:
         (
             _NEWEST,
             _INTERRUPTED,
+            "reauthorization_required(invalid_grant)",
             "active with a dead token, then reauthorization_required(invalid_grant)",
             "active with a dead token, then reauthorization_required(refresh_interrupted)",
         ),

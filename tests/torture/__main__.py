@@ -69,7 +69,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
 
 def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task]:
     """Yield what is to be run."""
-    for name in sorted(chosen.only or points):
+    for name in chosen.only or sorted(points):
         point = points[name]
         for store in point.stores:
             if chosen.store not in (None, store):
@@ -158,6 +158,7 @@ def run(planned: Sequence[Task], seed: int, form: str, report: Report, console: 
             as_it_must = noticed(result) if task.mutation else tally.held
             good = good and as_it_must
             _tell(console, task, tally, as_it_must=as_it_must)
+            report.save()  # a long run that is cut off has not been for nothing
     return good
 
 

@@ -100,14 +100,20 @@ class Report:
             "seen": noticed(result), "shown_by": shown, "seed": result["seed"], "trials": result["trials"],
         }  # fmt: skip
 
+    def save(self) -> list[Entry]:
+        """Write what is known so far as JSON; return it."""
+        entries = [self.entries[key] for key in sorted(self.entries)]
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            document = {"machine": machine(), "points": entries}
+            (self._folder / JSON_NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        return entries
+
     def write(self) -> list[str]:
         """Write every file; return what could not be written."""
         if self._folder is None:
             return []
-        self._folder.mkdir(parents=True, exist_ok=True)
-        entries = [self.entries[key] for key in sorted(self.entries)]
-        document = {"machine": machine(), "points": entries}
-        (self._folder / JSON_NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        entries = self.save()
         drawn = _draw(self._folder / CHART_NAME, entries)
         (self._folder / MARKDOWN_NAME).write_text(_markdown(entries, with_chart=drawn))
         return [] if drawn else [f"{CHART_NAME} (matplotlib is not installed, or no point was run)"]

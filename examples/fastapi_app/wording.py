@@ -28,7 +28,8 @@ _OUTCOMES = {
     "unsupported": "This platform ends no access on request; what is left of it runs out by itself.",
     "already_gone": "Our access had ended before.",
     "kept_for_sibling": "Another connection of the same account goes on, so the platform was not asked to end it.",
-    "pending": "The platform could not be reached. Disconnecting once more, later, ends our access there too.",
+    "pending": "The platform could not be reached. It is asked again until it has confirmed that our access ended.",
+    "gave_up": "The platform could not be reached for a week. Please remove our access in its own settings.",
 }
 
 

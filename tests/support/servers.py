@@ -150,6 +150,7 @@ def launch_host(name: str, plan: HostPlan, directory: Path, sandbox_url: str) ->
     environment = {
         "WEB_STORE": ":memory:" if plan.store == "memory" else f"sqlite:///{directory}/data/vault.db",
         "WEB_KEYS": key,
+        "WEB_CLOCK": str(directory / "clock"),
         "WEB_SANDBOX": sandbox_url,
         "WEB_PUBLIC": public,
         "WEB_SESSIONS": str(directory / "sessions"),

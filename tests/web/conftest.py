@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,14 @@ class Host:
 
     def browser(self, **who: Any) -> Browser:
         return self.site.browser(**who)
+
+    @contextlib.contextmanager
+    def later(self, seconds: float) -> Iterator[None]:
+        """Let the vault's clock be ahead for as long as the block lasts."""
+        clock = self.directory / "clock"
+        clock.write_text(str(seconds))
+        yield
+        clock.write_text("0")
 
     @property
     def sandbox(self) -> Sandbox:

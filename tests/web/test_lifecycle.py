@@ -78,7 +78,7 @@ def test_connect_show_refresh_and_disconnect(browser: Browser, sandbox: Sandbox,
     assert document == {"connection_id": connection_id, "provider": slug, "outcome": "revoked", "children": []}
     assert not sandbox.live_tokens(slug, grant_id)
     again = browser.delete(f"/oauth/connections/{connection_id}").json()
-    assert again["outcome"] == "already_gone"
+    assert again["outcome"] == "revoked"
     gone = browser.get("/oauth/connections").json()["connections"]
     assert [one["status"] for one in gone] in ([], ["revoked"])
 

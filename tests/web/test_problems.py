@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.browser import PAGE, PROGRAM, check_problem, connection_of, together
+from support.servers import STANDARD_HOSTS
 
 if TYPE_CHECKING:
+    from conftest import Farm, Host
     from support.browser import Browser
 
     from socialvault.sandbox import Sandbox
@@ -30,9 +32,8 @@ CALLBACK_FAULTS: dict[str, tuple[dict[str, Any], int, str, str]] = {
 #: the same for a refresh
 REFRESH_FAULTS: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "503": ({"status": 503}, 503, "provider_unavailable", "retry"),
-    "429": ({"status": 429, "retry_after": 11}, 503, "rate_limited", "retry"),
+    "429": ({"status": 429, "retry_after": 3}, 503, "rate_limited", "retry"),
     "html-200": ({"body": "html"}, 502, "malformed_response", "retry"),
-    "invalid-client": ({"error": "invalid_client"}, 502, "client_rejected", "fix_configuration"),
     "drop": ({"drop": "before_commit"}, 503, "outcome_unknown", "retry"),
 }
 OWNERS_ROUTES = (
@@ -74,7 +75,7 @@ def test_a_callback_while_the_provider_fails(browser: Browser, sandbox: Sandbox,
 
 
 @pytest.mark.parametrize("fault", REFRESH_FAULTS)
-def test_a_refresh_while_the_provider_fails(browser: Browser, sandbox: Sandbox, fault: str) -> None:
+def test_a_refresh_while_the_provider_fails(host: Host, browser: Browser, sandbox: Sandbox, fault: str) -> None:
     how, status, code, action = REFRESH_FAULTS[fault]
     connection_id = browser.connect("x")
     sandbox.fault("x", "token", times=None, **how)
@@ -82,10 +83,31 @@ def test_a_refresh_while_the_provider_fails(browser: Browser, sandbox: Sandbox, 
     check_problem(answer, status, code, action)
     assert ("retry-after" in answer.headers) == (status == 503)
     if fault == "429":
-        assert answer.headers["retry-after"] == "11"
+        assert answer.headers["retry-after"] == "3"
     assert browser.get(f"/oauth/connections/{connection_id}").json()["status"] == "active"
     sandbox.clear_faults()
-    assert browser.post(f"/oauth/connections/{connection_id}/refresh").status_code == 200
+    requests = sandbox.log.count(provider="x", endpoint="token")
+    again = browser.post(f"/oauth/connections/{connection_id}/refresh")
+    assert again.status_code != 200  # the provider is left alone for a while
+    assert sandbox.log.count(provider="x", endpoint="token") == requests
+    with host.later(360.0):
+        assert browser.post(f"/oauth/connections/{connection_id}/refresh").status_code == 200
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, workers) in STANDARD_HOSTS.items() if workers == 1])
+def test_a_refresh_while_the_application_is_rejected(farm: Farm, sandbox: Sandbox, name: str) -> None:
+    host = farm.standard(name)
+    browser = host.browser()
+    connection_id = browser.connect("x")
+    sandbox.fault("x", "token", error="invalid_client")
+    requests = sandbox.log.count(provider="x", endpoint="token")
+    for _ in range(3):  # the first one freezes the provider, and nobody's connection is to blame
+        answer = browser.post(f"/oauth/connections/{connection_id}/refresh")
+        check_problem(answer, 502, "client_rejected", "fix_configuration")
+        assert browser.get(f"/oauth/connections/{connection_id}").json()["status"] == "active"
+    assert sandbox.log.count(provider="x", endpoint="token") == requests + 1
+    with host.later(360.0):
+        assert browser.post(f"/oauth/connections/{connection_id}/refresh").status_code == 200
 
 
 def test_a_dead_grant_asks_for_a_new_authorization(browser: Browser, sandbox: Sandbox) -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ logging.basicConfig(level=logging.DEBUG)
 _OPTIONS: dict[str, Any] = json.loads(os.environ["WEB_OPTIONS"])
 
 
+class PushedClock:
+    """The clock of this machine, ahead by the seconds that a test wrote to a file."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def now_seconds(self) -> float:
+        """As `Clock.now_seconds`."""
+        try:
+            with open(self._path, encoding="utf-8") as ahead:
+                return time.time() + float(ahead.read() or 0)
+        except OSError:
+            return time.time()
+
+
 def vault_arguments() -> dict[str, Any]:
     """What a Vault and an AsyncVault are made of."""
     public = os.environ["WEB_PUBLIC"]
@@ -41,6 +57,7 @@ def vault_arguments() -> dict[str, Any]:
         "providers": _providers(public),
         "store": os.environ["WEB_STORE"],
         "keys": LocalKeyring([os.environ["WEB_KEYS"]]),
+        "clock": PushedClock(os.environ.get("WEB_CLOCK", "")),
         "redirect_uri": public + "/oauth/{provider}/callback",
         "return_to": [urlsplit(public).path.removesuffix(PREFIX) + path for path in ("/home", "/dashboard/*")],
     }

@@ -208,10 +208,21 @@ def database_locked(bench: Bench, trials: int) -> Tally:
     for batch in batches(cases(bench, vault, trials), _AT_ONCE):
         lock = Lock(bench, _LOCK_SECONDS)
         for case, problem in zip(batch, at_once(lambda case: _served(bench, lock, case), batch), strict=True):  # noqa: B023
+            end = "connected"
+            if problem.startswith("StoreUnavailableError") and not token_requests(bench, case.grant_id):
+                end, problem = "away before anything was sent, then connected", _asked_again(vault, case)
             ok = not problem and bench.holds_newest(vault, case.connection_id)
-            tally.end("connected" if ok else "lost", ok=ok, about=f"{case}: {problem}")
+            tally.end(end if ok else "lost", ok=ok, about=f"{case}: {problem}")
         bench.advance(len(batch))
     return tally
+
+
+def _asked_again(vault: Vault, case: Case) -> str:
+    try:
+        vault.token(case.connection_id, **MINE)
+    except Exception as problem:  # noqa: BLE001  # as above
+        return f"{type(problem).__name__}: {problem}"
+    return ""
 
 
 def _served(bench: Bench, lock: Lock, case: Case) -> str:

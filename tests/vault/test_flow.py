@@ -23,6 +23,7 @@ from socialvault.exceptions import (
     StateExpiredError,
     StateMismatchError,
 )
+from socialvault.model.status import Status
 
 each_provider = pytest.mark.parametrize("slug", SLUGS)
 
@@ -460,3 +461,17 @@ async def test_r_24_an_owner_is_always_needed(world: World, owner: Any) -> None:
 async def test_an_unknown_provider_is_named(world: World) -> None:
     with pytest.raises(ConfigurationError, match="nowhere"):
         await world.vault.begin("nowhere", owner=OWNER)
+
+
+async def test_f_15_a_state_that_the_store_has_lost_is_a_clean_restart(world: World) -> None:
+    """A failover has lost the flow: nobody gets in by that, and beginning again works."""
+    login = await world.vault.begin("x", owner=OWNER, tenant=TENANT)
+    params = await world.callback(login)
+    world.sandbox.clock.advance(timedelta(minutes=11))
+    assert await world.vault.vault._cases.core.store.purge_states(100) == 1
+    world.sandbox.clock.advance(-timedelta(minutes=11))
+    with pytest.raises(StateMismatchError) as caught:
+        await world.complete(login, params, "x")
+    assert caught.value.action == "reauthorize"
+    assert world.token_requests("x") == 0
+    assert (await world.connect("x")).status is Status.ACTIVE

@@ -580,3 +580,41 @@ async def test_f_12_a_token_that_nothing_could_keep_is_said_to_be_at_risk(
     with pytest.raises(TokenAtRiskError) as caught:
         await token_of(world, connection)
     assert caught.value.action == "report"
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+async def test_f_39_a_burst_of_401s_renews_once_and_repeats_each_call_once(world: World) -> None:
+    """The API ends the token in the middle of a job: pages that are being fetched at once all meet that."""
+    connection = await world.connect("x")
+    world.sandbox.settings("x", revocation_reach="single")
+    core = world.vault.vault._cases.core
+    row = await core.row(connection.id, TENANT, OWNER)
+    provider, record = core.provider_of(row), await core.open(row)
+    access_only = replace(record.token, refresh_token=None)
+    await core.conversations.run(provider.revoke(provider.static_server, access_only))
+    client = world.vault.vault.client(connection.id, owner=OWNER, tenant=TENANT)
+    url = world.sandbox.url("x", "/2/users/me")
+
+    async def fetch() -> int:
+        answer = await client.get(url) if world.colour == "async" else await asyncio.to_thread(client.get, url)
+        return int(answer.status_code)
+
+    assert await asyncio.gather(*(fetch() for _ in range(8))) == [200] * 8
+    assert world.token_requests("x", grant_type="refresh_token") == 1
+    assert world.sandbox.log.count(provider="x", endpoint="userinfo", status=200) == 8 + 1  # once while connecting
+    assert 1 <= world.sandbox.log.count(provider="x", endpoint="userinfo", status=401) <= 8
+    await client.aclose() if world.colour == "async" else client.close()
+
+
+async def test_f_39_a_grant_that_ends_in_the_middle_of_a_job_is_said_and_not_asked_for_again(world: World) -> None:
+    connection = await world.connect("x")
+    world.sandbox.revoke_grant("x")
+    client = world.vault.vault.client(connection.id, owner=OWNER, tenant=TENANT)
+    url = world.sandbox.url("x", "/2/users/me")
+    for _ in range(3):
+        with pytest.raises(ReauthorizationRequiredError):
+            await client.get(url) if world.colour == "async" else await asyncio.to_thread(client.get, url)
+    assert world.token_requests("x", grant_type="refresh_token") == 1
+    await client.aclose() if world.colour == "async" else client.close()

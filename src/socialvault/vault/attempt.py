@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 #: How often an answer that nobody can interpret is asked for again before the connection's owner is.
 _MOST_REFUSALS = 5
 #: Before a grant is called dead: somebody who knows no intents may have renewed it, and be about to write that down.
-_SECOND_LOOKS_SECONDS = (0.0, 0.1, 0.3, 0.6)
+_SECOND_LOOKS_SECONDS = (0.1, 0.3, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +170,9 @@ class Attempts:
         """The grant is dead, unless somebody renewed it meanwhile, or a late token is left to try."""
         row = presentation.row
         await self._count(presentation.provider, None)
-        for pause_seconds in _SECOND_LOOKS_SECONDS:
-            await self._core.runtime.sleep(pause_seconds)
-            current = await self._current(row)
-            if current.generation > row.generation:
-                return current
+        current = await self._after_second_looks(row)
+        if current.generation > row.generation:
+            return current
         adopted = await self._custody.adopt_candidate(current, presentation.provider)
         if adopted is not None:
             return adopted
@@ -183,6 +181,16 @@ class Attempts:
             return await self._current(row)
         verdict.reason = reason
         raise verdict
+
+    async def _after_second_looks(self, row: ConnectionRow) -> ConnectionRow:
+        """Return the row once it has been written, or has not been for a while."""
+        current = await self._current(row)
+        for pause_seconds in _SECOND_LOOKS_SECONDS:
+            if current.generation > row.generation:
+                break
+            await self._core.runtime.sleep(pause_seconds)
+            current = await self._current(row)
+        return current
 
     async def _current(self, row: ConnectionRow) -> ConnectionRow:
         return await self._core.row(row.id, row.account.tenant, row.owner)

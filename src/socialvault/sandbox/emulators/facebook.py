@@ -20,7 +20,7 @@ from socialvault.sandbox.settings import FACEBOOK, FacebookSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from socialvault.sandbox.ledger import AuthorizationRequest, Grant, Token
 
@@ -56,6 +56,10 @@ class FacebookEmulator(GraphEmulator):
     )
 
     settings: FacebookSettings
+
+    def long_lifetime(self) -> timedelta:
+        """As the rules in force say."""
+        return self.settings.long_lifetime
 
     def reset(self) -> None:
         """Forget everything."""

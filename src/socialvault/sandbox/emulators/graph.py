@@ -11,11 +11,10 @@ from socialvault.sandbox.messages import Answer, Call, Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from socialvault.sandbox.accounts import Client
     from socialvault.sandbox.ledger import Grant, Token
-    from socialvault.sandbox.settings import FacebookSettings, InstagramSettings
 
 _INVALID = {"unknown": "190.467", "expired": "190.463", "spent": "190.467"}
 _ENDED = {"password_changed": "190.460", "removed": "190.458", "revoked": "190.458"}
@@ -34,7 +33,9 @@ _FIELD = re.compile(r"[^,({]+(?:\([^)]*\))?(?:\{[^}]*\})?")
 class GraphEmulator(Emulator):
     """No refresh tokens: a code brings a short-lived token, and applications keep a long-lived one."""
 
-    settings: FacebookSettings | InstagramSettings
+    def long_lifetime(self) -> timedelta:
+        """Return how long a long-lived token lives."""
+        raise NotImplementedError
 
     def lasting_tokens(self, client: Client, grant: Grant, now: datetime) -> tuple[Token, Token | None]:
         """Issue the long-lived token."""
@@ -42,7 +43,7 @@ class GraphEmulator(Emulator):
 
     def issue_long_lived(self, grant: Grant, now: datetime) -> Token:
         """Issue a long-lived token for `grant`."""
-        ends = now + self.settings.long_lifetime
+        ends = now + self.long_lifetime()
         return self.ledger.issue("access", grant, now, ends, scopes=grant.scopes, long_lived=True)
 
     def living(self, token: Token | None, call: Call) -> Token:

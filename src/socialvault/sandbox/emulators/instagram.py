@@ -35,6 +35,10 @@ class InstagramEmulator(GraphEmulator):
 
     settings: InstagramSettings
 
+    def long_lifetime(self) -> timedelta:
+        """As the rules in force say."""
+        return self.settings.long_lifetime
+
     def read_scopes(self, text: str) -> list[str]:
         """Read scopes separated by commas; spaces are accepted too."""
         return text.replace(",", " ").split()

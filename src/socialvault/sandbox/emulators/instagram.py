@@ -11,6 +11,8 @@ from socialvault.sandbox.messages import Answer, Call, Refusal
 from socialvault.sandbox.settings import INSTAGRAM, InstagramSettings
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from socialvault.sandbox.ledger import Token
 
 _CODE_PATH = "/oauth/access_token"

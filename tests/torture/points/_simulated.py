@@ -29,8 +29,8 @@ IMPATIENCE = timedelta(milliseconds=20)
 def no_circuit() -> None:
     from socialvault.vault.circuit import Circuits
 
-    Circuits.refusal = lambda circuits, provider: None  # type: ignore[method-assign]
-    Circuits.waits = lambda circuits, provider: False  # type: ignore[method-assign]
+    Circuits.refusal = Circuits.waiting = lambda circuits, provider: None  # type: ignore[method-assign]
+    Circuits.most = lambda circuits, provider, wanted: wanted  # type: ignore[method-assign]
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
 import sqlite3
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ from socialvault.exceptions import (
     TamperedError,
     WrongKeyError,
 )
+from socialvault.integrations.audit import AuditLog
 from socialvault.providers import OAuth2, X
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
 
@@ -223,3 +226,20 @@ def test_the_context_manager_opens_and_closes(tmp_path: Path) -> None:
             assert await asynchronous.admin.find() == ()
 
     asyncio.run(main())
+
+
+async def test_reads_and_keys_are_told_to_those_who_want_them_and_reads_with_their_reason(world: World) -> None:
+    lines = io.StringIO()
+    heard: list[Any] = []
+    everything, renewals = AuditLog(lines, reads=True), AuditLog(io.StringIO())
+    vault = world.build(observers=[everything, renewals, heard.append])
+    connection = await world.connect("x", vault=vault, owner="somebody new")
+    await vault.token(connection.id, owner="somebody new", tenant=TENANT, reason="posting")
+    told = [line for line in map(json.loads, lines.getvalue().splitlines()) if line["owner"] == "somebody new"]
+    assert [line["event"] for line in told] == ["data_key_created", "connected", "token_read"]
+    assert told[0]["key_id"]
+    assert (told[-1]["connection_id"], told[-1]["reason"], told[-1]["generation"]) == (connection.id, "posting", 1)
+    assert [event.name for event in heard] == ["connected"]
+    quiet = world.build(observers=[renewals])
+    await quiet.token(connection.id, owner="somebody new", tenant=TENANT, reason="posting")
+    assert not quiet.vault._cases.core.events.reads

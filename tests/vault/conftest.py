@@ -29,6 +29,12 @@ def sandbox(running_sandbox: Sandbox) -> Sandbox:
     return running_sandbox
 
 
+@pytest.fixture(autouse=True)
+def hasty_second_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Believe a dead grant sooner than after a second; where that second matters, a test asks for it."""
+    monkeypatch.setattr("socialvault.vault.attempt._SECOND_LOOKS_SECONDS", (0.05,))
+
+
 @pytest.fixture(params=COMBINATIONS, ids="-".join)
 async def world(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture

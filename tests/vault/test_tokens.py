@@ -109,8 +109,11 @@ async def test_f_18_a_dead_grant_is_said_once_and_not_asked_again(world: World) 
     assert (await token_of(world, connection)).reveal() in world.sandbox.live_tokens("x")
 
 
-async def test_f_18_a_writer_that_knows_no_lock_and_no_intent_raises_no_false_alarm(world: World) -> None:
+async def test_f_18_a_writer_that_knows_no_lock_and_no_intent_raises_no_false_alarm(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It rotates at the provider and writes that down a moment later; our refusal comes in between."""
+    monkeypatch.setattr("socialvault.vault.attempt._SECOND_LOOKS_SECONDS", (0.1, 0.3, 0.6))
     connection = await world.connect("x")
     world.sandbox.settings("x", reuse="refused")
     world.sandbox.clock.advance(HOURS_3)
@@ -576,6 +579,7 @@ async def test_f_12_a_token_that_nothing_could_keep_is_said_to_be_at_risk(
     async def away(*_args: object) -> bool:
         raise StoreUnavailableError("away")
 
+    monkeypatch.setattr("socialvault.vault.saving._LONGEST_PAUSE_SECONDS", 0.05)
     monkeypatch.setattr(world.vault.vault._cases.core.store, "write_token", away)
     with pytest.raises(TokenAtRiskError) as caught:
         await token_of(world, connection)

@@ -18,7 +18,7 @@ from socialvault import exceptions, providers
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-DRAWINGS = sorted((ROOT / "docs").rglob("*.svg"))
+DRAWINGS = sorted((ROOT / "docs" / "img").glob("*.svg"))  # drawn by hand; charts are made
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 

@@ -81,7 +81,7 @@ def no_budget() -> None:
 @point(
     "A provider that is down for a day costs nobody their connection, is hardly asked meanwhile, and not overrun after",
     short=150,
-    long=10_000,
+    long=30_000,
     mutations=("no_circuit", "no_single_probe", "transient_is_terminal", "no_serving_while_valid", "no_budget"),
 )
 def provider_down_for_a_day(bench: Bench, trials: int) -> Tally:

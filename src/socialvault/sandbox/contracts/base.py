@@ -130,6 +130,7 @@ class Contract:
     @pytest.fixture
     def open_store(self) -> OpenStore:
         """Open the store under test; subclasses override it."""
+        # Meant for who writes an adapter: pytest shows it where the fixture of the subclass is missing.
         raise NotImplementedError("give a fixture open_store that returns a function which opens your store")
 
     async def race_often(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from typing import Any
 
 from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.rows import (
@@ -70,7 +71,7 @@ def in_trouble(row: ConnectionRow) -> ConnectionRow:
     )
 
 
-def token_write(row: ConnectionRow, **changes: object) -> TokenWrite:
+def token_write(row: ConnectionRow, **changes: Any) -> TokenWrite:
     """Return a write that fits `row`."""
     write = TokenWrite(
         connection_id=row.id,
@@ -82,10 +83,10 @@ def token_write(row: ConnectionRow, **changes: object) -> TokenWrite:
         dies_at_seconds=None,
         warn_at_seconds=1_804_000_000.25,
     )
-    return replace(write, **changes)  # type: ignore[arg-type]
+    return replace(write, **changes)
 
 
-def status_write(row: ConnectionRow, status: Status, **changes: object) -> StatusWrite:
+def status_write(row: ConnectionRow, status: Status, **changes: Any) -> StatusWrite:
     """Return a change to `status` that fits `row`."""
     write = StatusWrite(
         connection_id=row.id,
@@ -95,10 +96,10 @@ def status_write(row: ConnectionRow, status: Status, **changes: object) -> Statu
         reason="because",
         updated_at_seconds=1_800_000_800.0,
     )
-    return replace(write, **changes)  # type: ignore[arg-type]
+    return replace(write, **changes)
 
 
-def intent(row: ConnectionRow, **changes: object) -> IntentWrite:
+def intent(row: ConnectionRow, **changes: Any) -> IntentWrite:
     """Return an intent that fits `row`."""
     write = IntentWrite(
         connection_id=row.id,
@@ -107,10 +108,10 @@ def intent(row: ConnectionRow, **changes: object) -> IntentWrite:
         digest=b"\x02 \x00" * 10,
         lifetime_seconds=600.0,
     )
-    return replace(write, **changes)  # type: ignore[arg-type]
+    return replace(write, **changes)
 
 
-def failure(row: ConnectionRow, **changes: object) -> FailureWrite:
+def failure(row: ConnectionRow, **changes: Any) -> FailureWrite:
     """Return what an attempt on `row` leaves that was answered and spent nothing."""
     write = FailureWrite(
         connection_id=row.id,
@@ -123,10 +124,10 @@ def failure(row: ConnectionRow, **changes: object) -> FailureWrite:
         retry_at_seconds=1_800_000_930.25,
         at_seconds=1_800_000_900.5,
     )
-    return replace(write, **changes)  # type: ignore[arg-type]
+    return replace(write, **changes)
 
 
-def revocation(row: ConnectionRow, name: str = "", **changes: object) -> RevocationRow:
+def revocation(row: ConnectionRow, name: str = "", **changes: Any) -> RevocationRow:
     """Return a revocation of the whole grant of `row`; `name` tells several of them apart."""
     account = row.account
     pending = RevocationRow(
@@ -146,7 +147,7 @@ def revocation(row: ConnectionRow, name: str = "", **changes: object) -> Revocat
         next_attempt_at_seconds=1_800_000_800.0,
         created_at_seconds=1_800_000_800.0,
     )
-    return replace(pending, **changes)  # type: ignore[arg-type]
+    return replace(pending, **changes)
 
 
 def flow(state: str = "state-1") -> StateRow:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,14 +26,14 @@ FOREIGN = {
 }
 
 
-def fitting(row: StateRow) -> dict[str, object]:
+def fitting(row: StateRow) -> dict[str, Any]:
     """Return what a callback presents that belongs to `row`."""
     return {"tenant": row.tenant, "owner": row.owner, "provider": row.provider, "binding": row.binding}
 
 
-async def claim(store: AsyncStore, row: StateRow, **changes: object) -> StateRow | None:
+async def claim(store: AsyncStore, row: StateRow, **changes: Any) -> StateRow | None:
     """Claim `row` with what fits it, but for `changes`."""
-    return await store.claim_state(row.state_hash, **(fitting(row) | changes))  # type: ignore[arg-type]
+    return await store.claim_state(row.state_hash, **(fitting(row) | changes))
 
 
 @pytest.mark.asyncio

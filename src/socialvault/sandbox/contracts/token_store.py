@@ -116,7 +116,7 @@ class TokenStoreContract(RenewalContract, RevocationContract):
 
     async def test_r_24_a_row_without_an_owner_is_refused(self, store: AsyncStore) -> None:
         with pytest.raises(StoreError):
-            await store.insert(replace(connection(), owner=None))  # type: ignore[arg-type]
+            await store.insert(replace(connection(), owner=None))  # type: ignore[arg-type]  # from a caller who checks no types
         assert await everything(store) == []
 
     async def test_tenants_with_equal_owners_and_accounts_keep_apart(self, store: AsyncStore) -> None:

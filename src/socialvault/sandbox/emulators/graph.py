@@ -35,7 +35,7 @@ class GraphEmulator(Emulator):
 
     def long_lifetime(self) -> timedelta:
         """Return how long a long-lived token lives."""
-        raise NotImplementedError
+        raise NotImplementedError  # the rules are each product's own: its emulator says
 
     def lasting_tokens(self, client: Client, grant: Grant, now: datetime) -> tuple[Token, Token | None]:
         """Issue the long-lived token."""

@@ -85,12 +85,12 @@ class Attempts:
             ProviderError, TransportError: it did not work this time, which is recorded.
             AuthorizationError: the answer was about another account, or another's; it was not stored.
         """
-        refusal = self._circuits.refusal(provider.slug)
-        if refusal is not None:
-            raise refusal
         if await self._custody.replay_connection(row.id):
             return await self._current(row)
         sealers = await self._core.sealers(row)
+        refusal = self._circuits.refusal(provider.slug)
+        if refusal is not None:
+            raise refusal
         server = await self._resolved(provider)
         presentation = Presentation(
             row, record, provider, sealers, server, row.intent_attempt, self._core.now(), bool(row.intent_digest)
@@ -147,11 +147,13 @@ class Attempts:
 
     async def _save(self, presentation: Presentation, fresh: TokenSet) -> ConnectionRow:
         row, provider = presentation.row, presentation.provider
-        await self._count(provider, None)
         record = self._grants.renewed(provider, row.id, presentation.record, fresh)
         if await self._was_doubted(presentation):
             record = replace(record, due_at=self._core.now())  # the other attempt may have ended the grant: find out
-        return await self._saving.save(Arrived(row, record, provider, presentation.sealers))
+        try:
+            return await self._saving.save(Arrived(row, record, provider, presentation.sealers))
+        finally:
+            await self._count(provider, None)  # observers are told of it only now: they may take their time
 
     async def _was_doubted(self, presentation: Presentation) -> bool:
         """Whether the answer came so late that another has presented the same token meanwhile."""
@@ -237,7 +239,9 @@ class Attempts:
         if problem is None:
             if self._circuits.succeeded(provider.slug):
                 await self._core.events.about_client("client_accepted", provider.slug, "")
-        elif counts(problem) and self._circuits.failed(provider.slug, problem):
+        elif not counts(problem):
+            self._circuits.unused(provider.slug)  # it says nothing about the provider: another may find out
+        elif self._circuits.failed(provider.slug, problem):
             error = problem.error if isinstance(problem, ProviderError) else None
             await self._core.events.about_client("client_rejected", provider.slug, error or "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -119,7 +120,7 @@ class Circuits:
             pause = max(pause, min(wait or timedelta(0), _LONGEST_WAIT), _REJECTED_PAUSE if rejects else pause)
             circuit.open_until_seconds = self._clock.now_seconds() + pause.total_seconds()
             circuit.openings += 1
-            circuit.problem = problem.with_traceback(None)
+            circuit.problem = copy(problem).with_traceback(None)  # the caller raises the one that has its frames
         circuit.give_probe()
         first = rejects and not circuit.rejected
         circuit.rejected = circuit.rejected or rejects

@@ -83,8 +83,7 @@ class Custody:
         arrived = Arrived(row, kept, self._core.provider_of(row), sealers, in_escrow=True)
         current = await self._core.store.get(row.id, row.account.tenant, row.owner)
         if current is None and record.is_new:
-            filled = replace(row, envelope=arrived.sealers.seal(kept, row, row.generation))
-            filled = replace(filled, key_id=arrived.sealers.stored.key_id.hex())
+            filled = replace(row, envelope=sealers.seal(kept, row, row.generation), key_id=sealers.stored.key_id.hex())
             if await self._saving.insert(replace(arrived, row=filled)) is None:
                 await self._core.emit("connected", row, "escrow")
         elif current is not None and current.envelope and await self._is_stored(current, arrived):

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-KeyState = Literal["primary", "decrypt_only", "retired"]
+#: ``pre_active``: known, wraps and seals nothing yet. ``primary``: what is new comes under it; one per scope.
+#: ``decrypt_only``: only opens. ``retired``: does nothing, and what would be written under it is refused.
+KeyState = Literal["pre_active", "primary", "decrypt_only", "retired"]
+
+#: KEKs are kept elsewhere: a store has their ids and states. Vault keys are wrapped by them, and wrap DEKs.
+KeyLevel = Literal["kek", "vault", "data"]
+
+#: What DEKs seal for a connection: its token, a late answer beside it, a token that waits for its revocation.
+RecordKind = Literal["token", "candidate", "revocation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +36,10 @@ class WrappedKey:
 
     Attributes:
         key_id: hex of SHA-256 over the key (see ``crypto/envelope.py``): names it and commits to it.
-        wrapped_by: the id of the key (or of the key service's key) that wraps it.
-        tenant, owner: whose records a DEK seals; "" and "" for the vault's own; vault keys have owner "".
+        tenant, owner: its scope: whose records a DEK seals, "" and "" for the vault's own, owner "" for a whole tenant;
+            a vault key has owner "", and a tenant where it has one of its own; a KEK has neither.
+        wrapped: empty for a KEK.
+        wrapped_by: the id of the key (or of the key service's key) that wraps it; "" for a KEK.
     """
 
     key_id: str
@@ -48,4 +58,39 @@ class KeyContext:
     vault_id: bytes
     purpose: str
     tenant: str
+    key_id: str
+
+
+class Rewrapped(NamedTuple):
+    """A vault key or DEK under another key, applied only while `expected` is what is stored."""
+
+    key_id: str
+    expected: bytes
+    wrapped: bytes
+    wrapped_by: str
+
+
+class SealedRecord(NamedTuple):
+    """A sealed record, with what it is bound to.
+
+    Attributes:
+        id: of the connection, or of the revocation.
+    """
+
+    id: str
+    connection_id: str
+    tenant: str
+    owner: str
+    provider: str
+    issuer: str
+    generation: int
+    sealed: bytes
+
+
+class Resealed(NamedTuple):
+    """A record under another DEK, applied only while `expected` is what is stored."""
+
+    id: str
+    expected: bytes
+    sealed: bytes
     key_id: str

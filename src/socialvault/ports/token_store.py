@@ -3,7 +3,9 @@
 Every method that names a connection on behalf of an owner takes the owner and the tenant and has both in its
 WHERE clause. Every token write is a compare-and-swap on the generation. A store sees sealed records only. Leases and
 intents run by the store's own clock, so that the hosts' clocks may differ.
-Adapters raise `StoreUnavailableError` when the database can't be reached, is locked, full or read-only.
+Adapters raise `StoreUnavailableError` when the database can't be reached, is locked, full or read-only, and
+`KeyNotFoundError` instead of writing what is sealed under a retired key (see ``key_store``): `insert`, `write_token`,
+`put_candidate`, `tombstone` and `queue_revocation` here, `put_state` in the state store.
 """
 
 from __future__ import annotations

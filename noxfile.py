@@ -18,7 +18,7 @@ INTEROP = ROOT / "tests" / "interop"
 PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 #: What tests and type checks need besides the library: every extra that has code behind it.
-EXTRAS = "fastapi,flask,django,demo,cli"
+EXTRAS = "fastapi,flask,django,demo,cli,sqlalchemy,redis,aws,gcp,azure,hashicorp"
 
 #: What a freshly installed wheel must pass; none of it may need the source tree.
 SMOKE = [

@@ -8,9 +8,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from support.envelopes import Binding, associated_data, key_id
 
+from socialvault.crypto.commitment import committed
 from socialvault.crypto.envelope import Sealer, key_id_of
-from socialvault.crypto.keyring import _committed
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
+from socialvault.model.secret import Secret
 
 ONE = bytes(range(32))
 TWO = bytes(range(100, 132))
@@ -115,18 +116,18 @@ def test_c_06_a_second_key_stored_under_the_first_ones_name_is_refused_when_it_i
     envelope = header_of(ONE) + NONCE + salamander(bound, bound)
     assert opened_by(sealer(TWO, named=ONE), envelope)  # the blob is real: only the check at loading stands before it
     with pytest.raises(WrongKeyError):
-        _committed(TWO, key_id(ONE).hex())
-    assert _committed(ONE, key_id(ONE).hex())
+        committed(Secret(TWO), key_id(ONE).hex())
+    assert committed(Secret(ONE), key_id(ONE).hex())
 
 
 @pytest.mark.parametrize("stored", ["", "00" * 32, key_id(ONE).hex().upper(), key_id(ONE).hex() + "0", "\u00e9\ud800"])
 def test_c_07_a_key_that_is_not_its_ids_is_a_wrong_key(stored: str) -> None:
     with pytest.raises(WrongKeyError):
-        _committed(ONE, stored)
+        committed(Secret(ONE), stored)
 
 
 @pytest.mark.parametrize("size", [0, 16, 24, 31, 33])
 def test_c_07_a_key_of_another_size_is_a_wrong_key_even_under_its_own_id(size: int) -> None:
     key = bytes(size)
     with pytest.raises(WrongKeyError):
-        _committed(key, key_id(key).hex())
+        committed(Secret(key), key_id(key).hex())

@@ -61,9 +61,7 @@ async def keyring_of(golden: Golden) -> Keyring:
     vault = VaultRow(bytes.fromhex(golden["vault_id"]), bytes.fromhex(golden["canary"]), 0.0)
     assert await store.create_vault(vault, row_of(golden["vault_key"]))
     for row in map(row_of, golden["data_keys"]):
-        held = await store.add_data_key(row)
-        if held.key_id != row.key_id:
-            assert await store.replace_data_key(row, held.key_id)
+        assert await store.add_key("data", row)
     text_of = runpy.run_path(str(GOLDEN / "make.py"))["text_of"]
     local = LocalKeyring([text_of(bytes.fromhex(golden["kek"]))])
     keyring = Keyring(store, BlockingKeyService(local), MadeThen())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,13 +24,13 @@ from socialvault.exceptions import (
     WrongKeyError,
 )
 from socialvault.keys.local import LocalKeyring
-from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+from socialvault.model.keys import KeyContext, KeyLevel, VaultRow, WrappedKey
 from socialvault.runtimes.threads import run
 from socialvault.stores.memory import AsyncMemoryStore
 from socialvault.vault.blocking import BlockingKeyService
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class Store(AsyncMemoryStore):
         super().__init__()
         self.reads = 0
         self.writes: list[str] = []
+        self.primary_vault_key = True
         self.alter_vault: Callable[[VaultRow], VaultRow] = lambda row: row
         self.alter_vault_key: Callable[[WrappedKey], WrappedKey] = lambda row: row
         self.alter_data_key: Callable[[WrappedKey], WrappedKey] = lambda row: row
@@ -64,31 +66,38 @@ class Store(AsyncMemoryStore):
         row = await super().load_vault()
         return row and self.alter_vault(row)
 
-    async def vault_keys(self) -> list[WrappedKey]:
-        return [self.alter_vault_key(row) for row in await super().vault_keys()]
+    async def key(self, level: KeyLevel, key_id: str) -> WrappedKey | None:
+        self.reads += level == "data"
+        return self._altered(level, await super().key(level, key_id))
 
-    async def data_key(self, key_id: str) -> WrappedKey | None:
-        self.reads += 1
-        row = await super().data_key(key_id)
-        return row and self.alter_data_key(row)
+    async def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+        self.reads += level == "data"
+        if level == "vault" and not self.primary_vault_key:
+            return None
+        return self._altered(level, await super().primary_key(level, tenant, owner))
 
-    async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
-        self.reads += 1
-        row = await super().primary_data_key(tenant, owner)
-        return row and self.alter_data_key(row)
+    @contextmanager
+    def without_primary_vault_key(self) -> Iterator[None]:
+        """Meanwhile no vault key is primary."""
+        self.primary_vault_key = False
+        yield
+        self.primary_vault_key = True
+
+    def _altered(self, level: KeyLevel, row: WrappedKey | None) -> WrappedKey | None:
+        return row and (self.alter_data_key(row) if level == "data" else self.alter_vault_key(row))
 
     async def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
         written = await super().create_vault(row, vault_key)
         self.writes += ["create_vault"] * written
         return written
 
-    async def add_data_key(self, key: WrappedKey) -> WrappedKey:
-        self.writes.append("add_data_key")
-        return await super().add_data_key(key)
+    async def add_key(self, level: KeyLevel, key: WrappedKey) -> bool:
+        self.writes.append(f"add_key {level}")
+        return await super().add_key(level, key)
 
-    async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
-        self.writes.append("replace_data_key")
-        return await super().replace_data_key(key, old_key_id)
+    async def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> bool:
+        self.writes.append(f"replace_key {level}")
+        return await super().replace_key(level, key, old_key_id)
 
 
 @pytest.fixture
@@ -127,6 +136,11 @@ async def opened_for(keyring: Keyring, envelope: bytes, tenant: str, owner: str)
     return (await keyring.for_opening(envelope, tenant, owner)).open(envelope, *PLACE)
 
 
+async def rows_of(store: Store) -> list[object]:
+    keys = [await store.primary_key("vault", "", ""), await store.primary_key("data", "acme", "ada")]
+    return [await store.load_vault(), *keys]
+
+
 async def caught(attempt: Coroutine[Any, Any, object], kind: type[EncryptionError]) -> EncryptionError:
     with pytest.raises(EncryptionError) as problem:
         await attempt
@@ -156,14 +170,15 @@ async def test_the_first_start_writes_once_and_later_ones_never(
 
 async def test_what_is_written_is_what_the_format_says(store: Store, local: LocalKeyring, keyring: Keyring) -> None:
     await keyring.open()
-    vault, (row,) = await store.load_vault(), await store.vault_keys()
+    vault, row = await store.load_vault(), await store.primary_key("vault", "", "")
     assert vault is not None
+    assert row is not None
     key = local.unwrap(row.wrapped, KeyContext(vault.vault_id, "vault-key", "", row.key_id))
     assert row.key_id == key_id(key).hex()
     assert (row.tenant, row.owner, row.state, row.wrapped_by) == ("", "", "primary", local.primary_id)
     assert open_bare(key, vault.canary, Binding(vault.vault_id, "canary")) == b"socialvault canary"
     await keyring.for_sealing("acme", "ada")
-    dek = await store.primary_data_key("acme", "ada")
+    dek = await store.primary_key("data", "acme", "ada")
     assert dek is not None
     binding = Binding(vault.vault_id, "data-key", "acme", "ada", item=dek.key_id.encode())
     assert key_id(open_bare(key, dek.wrapped, binding)).hex() == dek.key_id
@@ -223,7 +238,7 @@ async def test_c_07_a_wrong_keyring_refuses_by_name_and_writes_nothing(
 ) -> None:
     await keyring.open()
     await keyring.for_sealing("acme", "ada")
-    before = [await store.load_vault(), await store.vault_keys(), await store.primary_data_key("acme", "ada")]
+    before = await rows_of(store)
     writes = list(store.writes)
     other = LocalKeyring([LocalKeyring.generate(), LocalKeyring.generate()])
     wrong = make(store, other, clock)
@@ -231,9 +246,9 @@ async def test_c_07_a_wrong_keyring_refuses_by_name_and_writes_nothing(
     for id_of_key in (local.primary_id, *other.key_ids):
         assert id_of_key[:12] in str(problem)
     assert not wrong.opened
-    after = [await store.load_vault(), await store.vault_keys(), await store.primary_data_key("acme", "ada")]
+    after = await rows_of(store)
     assert (after, store.writes) == (before, writes)
-    await caught(wrong.for_sealing("acme", "bob"), KeyNotFoundError)
+    await caught(wrong.for_sealing("acme", "bob"), WrongKeyError)
     assert store.writes == writes
 
 
@@ -339,7 +354,8 @@ async def test_f_32_a_canary_of_another_text_is_no_canary(
     store: Store, local: LocalKeyring, keyring: Keyring, clock: Clock
 ) -> None:
     await keyring.open()
-    (row,) = await store.vault_keys()
+    row = await store.primary_key("vault", "", "")
+    assert row is not None
     key = local.unwrap(row.wrapped, KeyContext(keyring.vault_id, "vault-key", "", row.key_id))
     forged = Sealer(AESGCM(key), key_id_of(key), keyring.vault_id, "canary", "", "").seal(b"x", "", "", b"", 0)
     store.alter_vault = lambda row: replace(row, canary=forged)
@@ -375,17 +391,18 @@ async def test_a_vault_key_that_is_not_its_ids_is_a_wrong_key(
     await caught(make(store, local, clock).open(), WrongKeyError)
 
 
-async def test_a_vault_without_a_primary_key_does_not_open_and_an_open_one_stays_open(
+async def test_a_vault_without_a_primary_key_reads_and_makes_no_keys(
     store: Store, local: LocalKeyring, keyring: Keyring, clock: Clock
 ) -> None:
     await keyring.open()
-    store.alter_vault_key = lambda row: replace(row, state="decrypt_only")
-    fresh = make(store, local, clock)
-    await caught(fresh.open(), KeyNotFoundError)
-    assert not fresh.opened
-    await caught(keyring.open(), KeyNotFoundError)
-    assert keyring.opened
-    assert await opened_for(keyring, await sealed_for(keyring, "acme", "ada"), "acme", "ada") == PLAIN
+    envelope = await sealed_for(keyring, "acme", "ada")
+    with store.without_primary_vault_key():
+        fresh = make(store, local, clock)
+        await fresh.open()
+        assert await opened_for(fresh, envelope, "acme", "ada") == PLAIN
+        await caught(fresh.for_sealing("acme", "bob"), KeyNotFoundError)
+    assert store.writes == ["create_vault", "add_key data"]
+    assert await fresh.for_sealing("acme", "bob")
 
 
 # --- several operators' keys ----------------------------------------------------------------------
@@ -412,23 +429,31 @@ async def test_every_owner_has_a_key_of_their_own_made_once(store: Store, keyrin
     second = [(await keyring.for_sealing(*owner)).key_id for owner in owners]
     assert first == second
     assert len(set(first)) == len(owners)
-    assert store.writes == ["create_vault", *["add_data_key"] * len(owners)]
+    assert store.writes == ["create_vault", *["add_key data"] * len(owners)]
 
 
 async def test_racing_first_writes_of_one_owner_agree_on_one_key(
     store: Store, local: LocalKeyring, clock: Clock
 ) -> None:
     class Late(Store):
-        """Everybody finds no key, however many were added meanwhile."""
+        """Everybody finds no key at first, however many were added meanwhile."""
 
-        async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
-            return None
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: set[Any] = set()
+
+        async def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+            if level == "data" and asyncio.current_task() not in self.seen:
+                self.seen.add(asyncio.current_task())
+                return None
+            return await super().primary_key(level, tenant, owner)
 
     late = Late()
     keyrings = [make(late, local, clock) for _ in range(4)]
     for keyring in keyrings:
         await keyring.open()
-    envelopes = [await sealed_for(keyring, "acme", "ada") for keyring in keyrings]
+    envelopes = await asyncio.gather(*(sealed_for(keyring, "acme", "ada") for keyring in keyrings))
+    assert late.writes == ["create_vault", *["add_key data"] * 4]
     assert len({envelope[4:36] for envelope in envelopes}) == 1
     assert [await opened_for(keyrings[0], envelope, "acme", "ada") for envelope in envelopes] == [PLAIN] * 4
 
@@ -437,7 +462,7 @@ async def test_c_05_swapped_wrapped_keys_do_not_open(store: Store, local: LocalK
     keyring = make(store, local, clock)
     await keyring.open()
     envelopes = {owner: await sealed_for(keyring, "acme", owner) for owner in ("ada", "bob")}
-    rows = {owner: await store.primary_data_key("acme", owner) for owner in ("ada", "bob")}
+    rows = {owner: await store.primary_key("data", "acme", owner) for owner in ("ada", "bob")}
     swapped = {rows["ada"].key_id: rows["bob"].wrapped, rows["bob"].key_id: rows["ada"].wrapped}  # type: ignore[union-attr]
     store.alter_data_key = lambda row: replace(row, wrapped=swapped[row.key_id])
     cold = make(store, local, clock)
@@ -452,7 +477,8 @@ async def test_c_07_a_data_key_that_is_not_its_ids_is_a_wrong_key(
 ) -> None:
     await keyring.open()
     envelope = await sealed_for(keyring, "acme", "ada")
-    (vault_key,) = await store.vault_keys()
+    vault_key = await store.primary_key("vault", "", "")
+    assert vault_key is not None
     key = local.unwrap(vault_key.wrapped, KeyContext(keyring.vault_id, "vault-key", "", vault_key.key_id))
     sealer = Sealer(AESGCM(key), key_id_of(key), keyring.vault_id, "data-key", "acme", "ada")
     other = MARKED_KEY
@@ -470,7 +496,7 @@ async def test_c_05_a_data_key_row_moved_to_another_owner_opens_nothing(
 ) -> None:
     await keyring.open()
     envelope = await sealed_for(keyring, "acme", "ada")
-    stolen = await store.primary_data_key("acme", "ada")
+    stolen = await store.primary_key("data", "acme", "ada")
     assert stolen is not None
     await keyring.for_sealing(*thief)
     tenant, owner = thief
@@ -642,15 +668,15 @@ async def test_a_key_is_replaced_after_its_cryptoperiod_and_old_records_still_op
     assert (await sealed_for(keyring, "acme", "ada"))[4:36] == old[4:36]
     clock.seconds += DAY_SECONDS
     assert await opened_for(keyring, old, "acme", "ada") == PLAIN
-    assert "replace_data_key" not in store.writes  # reading replaces nothing
+    assert "replace_key data" not in store.writes  # reading replaces nothing
     new = await sealed_for(keyring, "acme", "ada")
     assert new[4:36] != old[4:36]
-    assert store.writes[-1] == "replace_data_key"
+    assert store.writes[-1] == "replace_key data"
     for reader in (keyring, make(store, local, clock)):
         await reader.open()
         for envelope in (old, new):
             assert await opened_for(reader, envelope, "acme", "ada") == PLAIN
-    former = await store.data_key(old[4:36].hex())
+    former = await store.key("data", old[4:36].hex())
     assert former is not None
     assert former.state == "decrypt_only"
 
@@ -659,11 +685,11 @@ async def test_racing_replacements_agree_on_one_new_key(store: Store, local: Loc
     keyrings = [make(store, local, clock) for _ in range(2)]
     for keyring in keyrings:
         await keyring.open()
-    old = await store.add_data_key(keyrings[0]._new_data_key("acme", "ada"))
+    old = await keyrings[0].add("acme", "ada", "primary")
     clock.seconds += 91 * DAY_SECONDS
 
     await keyrings[0].for_sealing("acme", "ada")
-    truth = await store.primary_data_key("acme", "ada")
+    truth = await store.primary_key("data", "acme", "ada")
     assert truth is not None
     assert truth.key_id != old.key_id
     seen = iter([old])  # the second one saw the old row before the first one replaced it
@@ -678,7 +704,7 @@ async def test_racing_replacements_agree_on_one_new_key(store: Store, local: Loc
 async def test_flows_are_sealed_under_the_vaults_own_key_for_one_owner(store: Store, keyring: Keyring) -> None:
     await keyring.open()
     sealed = (await keyring.for_flow(None, "acme", "ada")).seal(PLAIN, "google", "", b"h" * 32, 0)
-    own = await store.primary_data_key("", "")
+    own = await store.primary_key("data", "", "")
     assert own is not None
     assert sealed[4:36].hex() == own.key_id
     again = await keyring.for_flow(sealed, "acme", "ada")

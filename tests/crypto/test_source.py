@@ -168,7 +168,7 @@ def test_no_rule_cries_wolf(rule: str) -> None:
 
 
 def test_c_21_the_commitment_is_compared_with_compare_digest() -> None:
-    tree = ast.parse((PACKAGE / "crypto" / "keyring.py").read_text("utf-8"))
-    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_committed")
+    tree = ast.parse((PACKAGE / "crypto" / "commitment.py").read_text("utf-8"))
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "committed")
     called = {last_name(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
     assert {"compare_digest", "key_id_of"} <= called

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, get_args
 
-from socialvault.crypto.keyring import Keyring
+from socialvault.crypto.keyring import Keyring, KeyScope, VaultKeyScope
 from socialvault.exceptions import ConfigurationError, SocialVaultError
 from socialvault.vault.conversation import Conversations
 from socialvault.vault.core import Core
@@ -19,14 +21,15 @@ from socialvault.vault.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import timedelta
 
     from socialvault.model.rows import ConnectionRow
+    from socialvault.model.verification import Verification
+    from socialvault.ports.anchor import Anchor, AsyncAnchor
     from socialvault.ports.clock import Clock
     from socialvault.ports.escrow import AsyncEscrow, Escrow
     from socialvault.ports.key_service import AsyncKeyService
     from socialvault.ports.runtime import Runtime
-    from socialvault.ports.store import AsyncStore, Store
+    from socialvault.ports.store import AsyncStore
     from socialvault.ports.transport import AsyncTransport
     from socialvault.vault.admin import Operations
     from socialvault.vault.circuit import Circuits
@@ -34,18 +37,22 @@ if TYPE_CHECKING:
     from socialvault.vault.custody import Custody
     from socialvault.vault.erasure import Erasures
     from socialvault.vault.events import Observer
+    from socialvault.vault.export import Exports
     from socialvault.vault.flows import Flows
     from socialvault.vault.grants import Grants
     from socialvault.vault.health import Health
+    from socialvault.vault.key_states import KeyStates
     from socialvault.vault.outbox import Outbox
     from socialvault.vault.renewal import Renewal
     from socialvault.vault.revocation import Revocation
+    from socialvault.vault.rotation import KeyRotation
     from socialvault.vault.saving import Saving
     from socialvault.vault.settings import Providers, SharedAccounts
     from socialvault.vault.sub_accounts import SubAccounts
     from socialvault.vault.sweep import Sweeps
+    from socialvault.vault.verification import Progress
 
-_COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send", "escrow": "keep"}
+_COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send", "escrow": "keep", "anchor": "highest"}
 
 
 class SystemClock:
@@ -160,6 +167,34 @@ class UseCases:
         return Erasures(self.core, self.revocation, self.custody, self.outbox)
 
     @cached_property
+    def key_states(self) -> KeyStates:
+        """Moves keys through their states."""
+        from socialvault.vault.key_states import KeyStates
+
+        return KeyStates(self.core)
+
+    @cached_property
+    def rotation(self) -> KeyRotation:
+        """Moves keys and records under other keys."""
+        from socialvault.vault.rotation import KeyRotation
+
+        return KeyRotation(self.core, self.key_states)
+
+    @cached_property
+    def exports(self) -> Exports:
+        """Exports owners."""
+        from socialvault.vault.export import Exports
+
+        return Exports(self.core)
+
+    async def verify_records(self, on_progress: Progress | None) -> Verification:
+        """Open everything that is sealed."""
+        from socialvault.vault.verification import verify_records
+
+        core = self.core
+        return await verify_records(core.store, core.keyring.vault_keys.service, core.clock, progress=on_progress)
+
+    @cached_property
     def operations(self) -> Operations:
         """What operators do."""
         from socialvault.vault.admin import Operations
@@ -178,7 +213,7 @@ class UseCases:
         from socialvault.protocol import id_token, timestamps
 
         del logging, tenacity, id_token, timestamps
-        _ = (self.renewal, self.sweeps, self.flows, self.connections, self.erasures, self.operations)
+        _ = (self.renewal, self.sweeps, self.flows, self.connections, self.erasures, self.operations, self.rotation)
 
     async def health(self) -> Health:
         """Look at the store, the keys and the configuration."""
@@ -201,6 +236,46 @@ def settings_of(
     return settings
 
 
+class KeyOptions(TypedDict):
+    """How a keyring keeps its keys; see `Keyring`."""
+
+    cache_seconds: float
+    vault_key_cache_seconds: float
+    cryptoperiod_seconds: float
+    dek_scope: KeyScope
+    vault_key_scope: VaultKeyScope
+
+
+def key_options(
+    *, key_cache: timedelta, vault_key_cache: timedelta, cryptoperiod: timedelta, dek_scope: KeyScope,
+    vault_key_scope: VaultKeyScope,
+) -> KeyOptions:  # fmt: skip
+    """Check what a vault is told about its keys."""
+    if dek_scope not in get_args(KeyScope) or vault_key_scope not in get_args(VaultKeyScope):
+        raise ConfigurationError("dek_scope is 'owner' or 'tenant', vault_key_scope is 'vault' or 'tenant'")
+    if min(vault_key_cache, cryptoperiod) <= timedelta(0) or key_cache < timedelta(0):
+        raise ConfigurationError("key_cache, vault_key_cache and cryptoperiod must be positive")
+    return KeyOptions(
+        cache_seconds=key_cache.total_seconds(),
+        vault_key_cache_seconds=vault_key_cache.total_seconds(),
+        cryptoperiod_seconds=cryptoperiod.total_seconds(),
+        dek_scope=dek_scope,
+        vault_key_scope=vault_key_scope,
+    )
+
+
+def _tell_of_forks(keyring: Keyring) -> None:
+    itself = weakref.ref(keyring)
+
+    def forked() -> None:
+        alive = itself()
+        if alive is not None:
+            alive.forked()
+
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+        os.register_at_fork(after_in_child=forked)
+
+
 def assemble(
     *,
     settings: Settings,
@@ -211,12 +286,14 @@ def assemble(
     runtime: Runtime,
     clock: Clock,
     observers: Sequence[Observer],
-    key_cache: timedelta,
+    key_options: KeyOptions,
     escrow: AsyncEscrow | None,
+    anchor: AsyncAnchor | None,
 ) -> UseCases:
     """Join the collaborators."""
     events = Events(observers, clock)
-    keyring = Keyring(store, service, clock, cache_seconds=key_cache.total_seconds(), told=events.about_key)
+    keyring = Keyring(store, service, clock, told=events.about_key, once=runtime.single_flight, **key_options)
+    _tell_of_forks(keyring)
     core = Core(
         settings=settings,
         providers=providers,
@@ -227,6 +304,7 @@ def assemble(
         clock=clock,
         events=events,
         escrow=escrow,
+        anchor=anchor,
     )
     return UseCases(core)
 
@@ -247,32 +325,6 @@ def require_blocking(part: Any, what: str) -> None:
     """Refuse an asynchronous collaborator in a ``Vault``."""
     if is_asynchronous(part, what):
         raise ConfigurationError(f"{what} is asynchronous; use AsyncVault, or a blocking {what}")
-
-
-def open_store(url: str, clock: Clock) -> Store:
-    """Open the store that a URL names, blocking.
-
-    Raises:
-        ConfigurationError: nothing in this installation serves the URL.
-    """
-    if url == ":memory:":
-        from socialvault.stores.memory import MemoryStore
-
-        return MemoryStore(clock=clock)
-    from socialvault.stores.sqlite import SQLiteStore
-
-    return SQLiteStore(sqlite_path(url), clock=clock)
-
-
-def open_async_store(url: str, clock: Clock) -> AsyncStore:
-    """As `open_store`, for event loops."""
-    if url == ":memory:":
-        from socialvault.stores.memory import AsyncMemoryStore
-
-        return AsyncMemoryStore(clock=clock)
-    from socialvault.stores.sqlite import AsyncSQLiteStore
-
-    return AsyncSQLiteStore(sqlite_path(url), clock=clock)
 
 
 def open_escrow(escrow: str | os.PathLike[str] | Escrow | None) -> Escrow | None:
@@ -301,14 +353,27 @@ def open_async_escrow(escrow: str | os.PathLike[str] | AsyncEscrow | None) -> As
     return escrow
 
 
-def sqlite_path(url: str) -> str:
-    """Return the file of a ``sqlite:///`` URL: three slashes and a relative path, four and an absolute one.
+def open_anchor(anchor: str | os.PathLike[str] | Anchor | None) -> Anchor | None:
+    """Return the anchor in the file that a path names, or the object itself.
 
     Raises:
-        ConfigurationError: it is no such URL.
+        ConfigurationError: it is for event loops.
     """
-    scheme, separator, rest = url.partition(":///")
-    if scheme == "sqlite" and separator and rest:
-        return rest
-    shown = scheme if separator else url.partition(":")[0]
-    raise ConfigurationError(f"store: {shown!r} is not served here; give sqlite:///FILE, :memory: or an object")
+    if isinstance(anchor, (str, os.PathLike)):
+        from socialvault.stores.anchor import FileAnchor
+
+        return FileAnchor(anchor)
+    if anchor is not None:
+        require_blocking(anchor, "anchor")
+    return anchor
+
+
+def open_async_anchor(anchor: str | os.PathLike[str] | AsyncAnchor | None) -> AsyncAnchor | None:
+    """As `open_anchor`, for event loops."""
+    if isinstance(anchor, (str, os.PathLike)):
+        from socialvault.stores.anchor import AsyncFileAnchor
+
+        return AsyncFileAnchor(anchor)
+    if anchor is not None and not is_asynchronous(anchor, "anchor"):
+        raise ConfigurationError("anchor is blocking; use Vault, or an anchor for event loops")
+    return anchor

@@ -11,11 +11,14 @@ from socialvault.api.assembly import (
     UseCases,
     assemble,
     is_asynchronous,
+    key_options,
+    open_async_anchor,
     open_async_escrow,
-    open_async_store,
     settings_of,
 )
+from socialvault.api.keys import AsyncKeys
 from socialvault.api.source import AsyncConnectionSource
+from socialvault.api.stores import open_async_store
 from socialvault.api.transport import AsyncLazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.asyncio import AsyncioRuntime
@@ -29,11 +32,16 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from socialvault.crypto.keyring import KeyScope, VaultKeyScope
     from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
+    from socialvault.model.export import OwnerExport
     from socialvault.model.login import Completed, Login, Parameters
+    from socialvault.model.rotation import OnProgress, Rotated
     from socialvault.model.secret import Secret
     from socialvault.model.sweep import Sweep
     from socialvault.model.token import AccessToken
+    from socialvault.model.verification import Verification
+    from socialvault.ports.anchor import AsyncAnchor
     from socialvault.ports.clock import Clock
     from socialvault.ports.escrow import AsyncEscrow
     from socialvault.ports.key_service import AsyncKeyService, KeyService
@@ -43,6 +51,7 @@ if TYPE_CHECKING:
     from socialvault.vault.events import Observer
     from socialvault.vault.health import Health
     from socialvault.vault.settings import SharedAccounts
+    from socialvault.vault.verification import Progress
 
 _DRAIN_SECONDS = 30.0
 
@@ -61,6 +70,8 @@ class AsyncVault:
         escrow: a folder of this machine where a token waits when the provider has answered and the store is away.
             None: such a token is lost if the store stays away, and with it the connection at a provider whose refresh
             tokens work once.
+        anchor: a file of this machine that remembers each connection's newest generation, kept out of the database's
+            backups: a row that was put back from an old copy is refused then. None: that is not noticed.
         leeway: how long before expiry a token counts as expired.
         state_lifetime: how long a person may take at the provider.
         exchange_deadline: for a whole conversation with a provider. As long nobody else presents a refresh token that
@@ -86,6 +97,7 @@ class AsyncVault:
         redirect_uri: str,
         return_to: Iterable[str] = (),
         escrow: str | os.PathLike[str] | AsyncEscrow | None = None,
+        anchor: str | os.PathLike[str] | AsyncAnchor | None = None,
         observers: Iterable[Observer] = (),
         leeway: timedelta = timedelta(seconds=60),
         state_lifetime: timedelta = timedelta(minutes=10),
@@ -94,9 +106,15 @@ class AsyncVault:
         patience: timedelta = timedelta(seconds=10),
         on_shared_account: SharedAccounts = "refuse",
         key_cache: timedelta = timedelta(minutes=5),
+        vault_key_cache: timedelta = timedelta(hours=1),
+        cryptoperiod: timedelta = timedelta(days=90),
+        dek_scope: KeyScope = "owner",
+        vault_key_scope: VaultKeyScope = "vault",
         transport: AsyncTransport | None = None,
         clock: Clock | None = None,
     ) -> None:
+        anchored = open_async_anchor(anchor)
+        self._store_clock = clock  # None: the store has its own
         clock = clock or SystemClock()
         settings = settings_of(
             redirect_uri=redirect_uri,
@@ -122,19 +140,28 @@ class AsyncVault:
             runtime=self._runtime,
             clock=clock,
             observers=tuple(observers),
-            key_cache=key_cache,
+            key_options=key_options(
+                key_cache=key_cache,
+                vault_key_cache=vault_key_cache,
+                cryptoperiod=cryptoperiod,
+                dek_scope=dek_scope,
+                vault_key_scope=vault_key_scope,
+            ),
             escrow=open_async_escrow(escrow),
+            anchor=anchored,
         )
+        self._own_anchor = anchored if anchored is not anchor else None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Make what `aclose` closes."""
-        store = open_async_store(self._store, self._clock) if isinstance(self._store, str) else self._store
+        store = open_async_store(self._store, self._store_clock) if isinstance(self._store, str) else self._store
         self._own_store = store if isinstance(self._store, str) else None
         self._transport = AsyncLazyTransport(self._clock, self._given_transport)
         self._cases = self._assemble(store=store, transport=self._transport)
         self._token = self._cases.tokens.token
         self.admin = AsyncAdmin(self._cases)
+        self.keys = AsyncKeys(self._cases)
         self._closed = False
 
     async def open(self) -> None:
@@ -330,6 +357,18 @@ class AsyncVault:
         """
         return await self._cases.sweeps.renew_due(limit, budget)
 
+    async def export_owner(self, owner: str, *, tenant: str = "") -> OwnerExport:
+        """Return everything that is held about an owner, ended connections included, but for tokens.
+
+        It does not hold pending browser flows, which end in minutes by themselves, what observers wrote, or what the
+        providers keep.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+            KeyServiceUnavailableError: the key service is away, and the names are sealed.
+        """
+        return await self._cases.exports.export(owner, tenant)
+
     async def erase_owner(self, owner: str, *, tenant: str = "") -> Erasure:
         """Disconnect all of an owner's connections, then delete them and the key that their tokens were sealed under.
 
@@ -350,15 +389,21 @@ class AsyncVault:
         access_token: str | Secret[str],
         refresh_token: str | Secret[str] | None = None,
         expires_at: datetime | None = None,
+        refresh_expires_at: datetime | None = None,
         scopes: Iterable[str] = (),
         subject: str | None = None,
+        replace: bool = False,
     ) -> Connection:
         """Bring in tokens that were obtained elsewhere; the grant goes on living.
 
+        An account that this owner has connected is left alone: what it holds may be newer, since providers replace
+        refresh tokens as they are used.
+
         Args:
-            expires_at: aware; None when unknown.
+            expires_at, refresh_expires_at: aware; None when unknown.
             scopes: granted.
             subject: the provider's id of the account; None asks the provider.
+            replace: write over what the owner's own connection holds.
 
         Raises:
             ConfigurationError: a value can't be a token.
@@ -375,9 +420,26 @@ class AsyncVault:
             access_token=access,
             refresh_token=refresh,
             expires_at=expires_at,
+            refresh_expires_at=refresh_expires_at,
             scopes=scopes,
             subject=subject,
+            replace=replace,
         )
+
+    async def rotate_keys(self, *, rate: int | None = None, on_progress: OnProgress | None = None) -> Rotated:
+        """Make the primary KEK of ``keys`` the vault's, then wrap and seal under the primary keys what is not yet.
+
+        Give the new KEK to every process first, as a second one. `keys` has the steps one by one, and `Keys.retire` for
+        the end. It can be stopped anywhere and begun again, and runs beside everything else.
+
+        Args:
+            rate: rows per second at most; None for as fast as it goes.
+            on_progress: told after each batch.
+
+        Raises:
+            KeyServiceUnavailableError, StoreUnavailableError: begin again later.
+        """
+        return await self._cases.rotation.rotate(rate, on_progress)
 
     async def health(self) -> Health:
         """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
@@ -415,6 +477,8 @@ class AsyncVault:
         await self._transport.aclose()
         if self._own_store is not None:
             await self._own_store.aclose()
+        if self._own_anchor is not None:
+            await self._own_anchor.aclose()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -455,6 +519,20 @@ class AsyncAdmin:
     async def counts(self) -> Mapping[str, int]:
         """Count connections per status."""
         return await self._cases.operations.counts()
+
+    async def verify(self, *, on_progress: Progress | None = None) -> Verification:
+        """Open everything that is sealed in the store once, and name what does not open; nothing is changed.
+
+        It takes a while where there are many connections, and runs beside everything else.
+
+        Args:
+            on_progress: told after each page how much was looked at by then, by kind.
+
+        Raises:
+            ConfigurationError: no vault has used this store yet.
+            StoreUnavailableError, KeyServiceUnavailableError: one of them is away.
+        """
+        return await self._cases.verify_records(on_progress)
 
     async def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
         """Renew a connection now.

@@ -11,16 +11,25 @@ from socialvault.api.assembly import (
     SystemClock,
     UseCases,
     assemble,
+    key_options,
+    open_anchor,
     open_escrow,
-    open_store,
     require_blocking,
     settings_of,
 )
+from socialvault.api.keys import Keys
 from socialvault.api.source import ConnectionSource
+from socialvault.api.stores import open_store
 from socialvault.api.transport import LazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.threads import ThreadRuntime, run
-from socialvault.vault.blocking import BlockingEscrow, BlockingKeyService, BlockingStore, BlockingTransport
+from socialvault.vault.blocking import (
+    BlockingAnchor,
+    BlockingEscrow,
+    BlockingKeyService,
+    BlockingStore,
+    BlockingTransport,
+)
 from socialvault.vault.settings import Providers
 
 if TYPE_CHECKING:
@@ -30,11 +39,16 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from socialvault.crypto.keyring import KeyScope, VaultKeyScope
     from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
+    from socialvault.model.export import OwnerExport
     from socialvault.model.login import Completed, Login, Parameters
+    from socialvault.model.rotation import OnProgress, Rotated
     from socialvault.model.secret import Secret
     from socialvault.model.sweep import Sweep
     from socialvault.model.token import AccessToken
+    from socialvault.model.verification import Verification
+    from socialvault.ports.anchor import Anchor
     from socialvault.ports.clock import Clock
     from socialvault.ports.escrow import Escrow
     from socialvault.ports.key_service import KeyService
@@ -44,6 +58,7 @@ if TYPE_CHECKING:
     from socialvault.vault.events import Observer
     from socialvault.vault.health import Health
     from socialvault.vault.settings import SharedAccounts
+    from socialvault.vault.verification import Progress
 
 _DRAIN_SECONDS = 30.0
 
@@ -62,6 +77,8 @@ class Vault:
         escrow: a folder of this machine where a token waits when the provider has answered and the store is away.
             None: such a token is lost if the store stays away, and with it the connection at a provider whose refresh
             tokens work once.
+        anchor: a file of this machine that remembers each connection's newest generation, kept out of the database's
+            backups: a row that was put back from an old copy is refused then. None: that is not noticed.
         leeway: how long before expiry a token counts as expired.
         state_lifetime: how long a person may take at the provider.
         exchange_deadline: for a whole conversation with a provider. As long nobody else presents a refresh token that
@@ -71,6 +88,11 @@ class Vault:
         on_shared_account: ``refuse`` an account that another owner of the tenant has connected, or keep
             a ``separate`` connection for each owner.
         key_cache: how long an unwrapped data key is used without asking the store again.
+        vault_key_cache: how long an unwrapped vault key is used without asking ``keys`` again: so long an outage of a
+            key service goes unnoticed.
+        cryptoperiod: after this age a data key is replaced at the owner's next write; it stays for reading.
+        dek_scope: whose records one data key seals. Only with ``owner`` can a single owner's be shredded.
+        vault_key_scope: ``tenant`` for a vault key of its own for each tenant, which costs one call of ``keys`` each.
         transport: instead of the default one; an ``HttpxTransport`` of your own sets proxy and deadlines.
         clock: for tests.
 
@@ -87,6 +109,7 @@ class Vault:
         redirect_uri: str,
         return_to: Iterable[str] = (),
         escrow: str | os.PathLike[str] | Escrow | None = None,
+        anchor: str | os.PathLike[str] | Anchor | None = None,
         observers: Iterable[Observer] = (),
         leeway: timedelta = timedelta(seconds=60),
         state_lifetime: timedelta = timedelta(minutes=10),
@@ -95,9 +118,14 @@ class Vault:
         patience: timedelta = timedelta(seconds=10),
         on_shared_account: SharedAccounts = "refuse",
         key_cache: timedelta = timedelta(minutes=5),
+        vault_key_cache: timedelta = timedelta(hours=1),
+        cryptoperiod: timedelta = timedelta(days=90),
+        dek_scope: KeyScope = "owner",
+        vault_key_scope: VaultKeyScope = "vault",
         transport: Transport | None = None,
         clock: Clock | None = None,
     ) -> None:
+        self._store_clock = clock  # None: the store has its own
         clock = clock or SystemClock()
         settings = settings_of(
             redirect_uri=redirect_uri,
@@ -114,7 +142,7 @@ class Vault:
             require_blocking(store, "store")
         if transport is not None:
             require_blocking(transport, "transport")
-        kept = open_escrow(escrow)
+        kept, anchored = open_escrow(escrow), open_anchor(anchor)
         self._clock, self._store, self._given_transport = clock, store, transport
         self._runtime = ThreadRuntime()
         self._assemble = partial(
@@ -125,19 +153,28 @@ class Vault:
             runtime=self._runtime,
             clock=clock,
             observers=_blocking(observers),
-            key_cache=key_cache,
+            key_options=key_options(
+                key_cache=key_cache,
+                vault_key_cache=vault_key_cache,
+                cryptoperiod=cryptoperiod,
+                dek_scope=dek_scope,
+                vault_key_scope=vault_key_scope,
+            ),
             escrow=None if kept is None else BlockingEscrow(kept),
+            anchor=None if anchored is None else BlockingAnchor(anchored),
         )
+        self._own_anchor = anchored if anchored is not anchor else None
         self._begin_anew()
 
     def _begin_anew(self) -> None:
         """Make what `close` closes."""
-        store = open_store(self._store, self._clock) if isinstance(self._store, str) else self._store
+        store = open_store(self._store, self._store_clock) if isinstance(self._store, str) else self._store
         self._own_store = store if isinstance(self._store, str) else None
         self._transport = LazyTransport(self._clock, self._given_transport)
         self._cases = self._assemble(store=BlockingStore(store), transport=BlockingTransport(self._transport))
         self._token = self._cases.tokens.token
         self.admin = Admin(self._cases)
+        self.keys = Keys(self._cases)
         self._closed = False
 
     def open(self) -> None:
@@ -335,6 +372,18 @@ class Vault:
         """
         return run(self._cases.sweeps.renew_due(limit, budget))
 
+    def export_owner(self, owner: str, *, tenant: str = "") -> OwnerExport:
+        """Return everything that is held about an owner, ended connections included, but for tokens.
+
+        It does not hold pending browser flows, which end in minutes by themselves, what observers wrote, or what the
+        providers keep.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+            KeyServiceUnavailableError: the key service is away, and the names are sealed.
+        """
+        return run(self._cases.exports.export(owner, tenant))
+
     def erase_owner(self, owner: str, *, tenant: str = "") -> Erasure:
         """Disconnect all of an owner's connections, then delete them and the key that their tokens were sealed under.
 
@@ -355,15 +404,21 @@ class Vault:
         access_token: str | Secret[str],
         refresh_token: str | Secret[str] | None = None,
         expires_at: datetime | None = None,
+        refresh_expires_at: datetime | None = None,
         scopes: Iterable[str] = (),
         subject: str | None = None,
+        replace: bool = False,
     ) -> Connection:
         """Bring in tokens that were obtained elsewhere; the grant goes on living.
 
+        An account that this owner has connected is left alone: what it holds may be newer, since providers replace
+        refresh tokens as they are used.
+
         Args:
-            expires_at: aware; None when unknown.
+            expires_at, refresh_expires_at: aware; None when unknown.
             scopes: granted.
             subject: the provider's id of the account; None asks the provider.
+            replace: write over what the owner's own connection holds.
 
         Raises:
             ConfigurationError: a value can't be a token.
@@ -381,10 +436,27 @@ class Vault:
                 access_token=access,
                 refresh_token=refresh,
                 expires_at=expires_at,
+                refresh_expires_at=refresh_expires_at,
                 scopes=scopes,
                 subject=subject,
+                replace=replace,
             )
         )
+
+    def rotate_keys(self, *, rate: int | None = None, on_progress: OnProgress | None = None) -> Rotated:
+        """Make the primary KEK of ``keys`` the vault's, then wrap and seal under the primary keys what is not yet.
+
+        Give the new KEK to every process first, as a second one. `keys` has the steps one by one, and `Keys.retire` for
+        the end. It can be stopped anywhere and begun again, and runs beside everything else.
+
+        Args:
+            rate: rows per second at most; None for as fast as it goes.
+            on_progress: told after each batch.
+
+        Raises:
+            KeyServiceUnavailableError, StoreUnavailableError: begin again later.
+        """
+        return run(self._cases.rotation.rotate(rate, on_progress))
 
     def health(self) -> Health:
         """Look at the store, the keys and the configuration; raises nothing, asks no provider."""
@@ -422,6 +494,8 @@ class Vault:
         self._transport.close()
         if self._own_store is not None:
             self._own_store.close()
+        if self._own_anchor is not None:
+            self._own_anchor.close()
 
     def __enter__(self) -> Self:
         self.open()
@@ -464,6 +538,20 @@ class Admin:
     def counts(self) -> Mapping[str, int]:
         """Count connections per status."""
         return run(self._cases.operations.counts())
+
+    def verify(self, *, on_progress: Progress | None = None) -> Verification:
+        """Open everything that is sealed in the store once, and name what does not open; nothing is changed.
+
+        It takes a while where there are many connections, and runs beside everything else.
+
+        Args:
+            on_progress: told after each page how much was looked at by then, by kind.
+
+        Raises:
+            ConfigurationError: no vault has used this store yet.
+            StoreUnavailableError, KeyServiceUnavailableError: one of them is away.
+        """
+        return run(self._cases.verify_records(on_progress))
 
     def refresh(self, connection_id: str, *, owner: str, tenant: str = "") -> None:
         """Renew a connection now.

@@ -12,10 +12,11 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from socialvault.api.assembly import SystemClock, open_store, sqlite_path
 from socialvault.api.async_vault import AsyncVault
+from socialvault.api.stores import open_store, sqlite_path
 from socialvault.api.vault import Vault
 from socialvault.exceptions import ConfigurationError, SocialVaultError
+from socialvault.importers import AsyncImportJob, ImportJob, ImportMapping, ImportReport, Source
 from socialvault.keys.local import LocalKeyring
 from socialvault.model.connection import Connection, Receipt
 from socialvault.model.sweep import Sweep
@@ -25,7 +26,7 @@ from socialvault.vault.core import Core
 T = TypeVar("T")
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", envvar="SOCIALVAULT_STORE", help="The store's URL: sqlite:///FILE.")
+    str | None, typer.Option("--store", envvar="SOCIALVAULT_STORE", help="The store's URL: sqlite:///FILE, postgresql://…, redis://….")
 ]
 KeysOption = Annotated[
     str, typer.Option("--keys-env", metavar="NAME", help="The environment variable that holds the keys.")
@@ -105,6 +106,17 @@ class OpenVault:
         swept: Sweep = self._settled(self._vault.renew_due(limit=limit, budget=budget))
         return swept
 
+    def import_job(self, source: Source, mapping: ImportMapping, **options: Any) -> ImportJob | AsyncImportJob:
+        """Make an import into it; the options are those of `ImportJob`."""
+        make: Any = ImportJob if isinstance(self._vault, Vault) else AsyncImportJob
+        job: ImportJob | AsyncImportJob = make(self._vault, source, mapping, **options)
+        return job
+
+    def run_import(self, job: ImportJob | AsyncImportJob) -> ImportReport:
+        """Run one to its end."""
+        report: ImportReport = self._settled(job.run())
+        return report
+
     def close(self) -> None:
         """Close it."""
         if isinstance(self._vault, Vault):
@@ -151,9 +163,10 @@ def existing_store(url: str) -> Store:
     Raises:
         ConfigurationError: there is none.
     """
-    if url != ":memory:" and not Path(sqlite_path(url)).exists():
+    served = url == ":memory:" or is_redis(url) or is_sqlalchemy(url)
+    if not served and not Path(sqlite_path(url)).exists():
         raise ConfigurationError(f"there is no database at {sqlite_path(url)}")
-    store = open_store(url, SystemClock())
+    store = open_store(url, None)
     if store.load_vault() is not None:
         return store
     store.close()

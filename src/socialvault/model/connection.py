@@ -103,16 +103,24 @@ class Receipt:
     children: tuple[Receipt, ...] = ()
 
 
+#: ``backups``: of the database, which hold the owner's wrapped data key beside the records; they open until they are
+#: deleted, or a key above that one is destroyed. ``escrow_elsewhere``: escrow folders of other machines, whose records
+#: need such a backup to be opened. ``event_logs``: what observers wrote, ids without secrets. ``provider``: what the
+#: provider itself keeps. ``tenant_key``: the data key was the whole tenant's, so it is still there, and copies of the
+#: deleted records open with it.
+NotReached = Literal["backups", "escrow_elsewhere", "event_logs", "provider", "tenant_key"]
+
+NOT_REACHED: tuple[NotReached, ...] = ("backups", "escrow_elsewhere", "event_logs", "provider")
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """What `erase_owner` reached.
 
-    It does not reach backups of the database that hold the owner's wrapped data key beside the records, escrow folders
-    of other machines (whose records nobody can open any more), logs of events, or data that the provider keeps.
-
     Attributes:
         erased: how many connections were deleted, long disconnected ones included.
         receipts: of those that were still to be revoked at their providers.
+        not_reached: where something about the owner may be left, in stable words: see `NotReached`.
     """
 
     owner: str
@@ -120,3 +128,4 @@ class Erasure:
     at: datetime
     erased: int
     receipts: tuple[Receipt, ...] = ()
+    not_reached: tuple[NotReached, ...] = NOT_REACHED

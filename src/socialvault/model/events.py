@@ -31,9 +31,16 @@ EventName = Literal[
     "client_accepted",
     # keys, and reads where an observer asks for them
     "vault_created",
+    "vault_key_created",
     "data_key_created",
     "data_key_replaced",
+    "key_added",
+    "key_promoted",
+    "key_retired",
+    "key_reinstated",
     "token_read",
+    # security: a sealed record was not opened, and is left as it is
+    "record_refused",
 ]
 
 
@@ -44,7 +51,7 @@ class Event:
     Attributes:
         connection_id, owner, provider: "" where the event is not about one.
         reason: why, in one word or number: of a dead grant, a failing renewal (the error's class), an outcome at the
-            provider, the days left, what a token was read for.
+            provider, the days left, what a token was read for, why a record was refused (the error's class).
         dies_at: when only a new authorisation helps, where the event is about that.
         key_id: of the key that an event is about, hex.
     """

@@ -16,6 +16,9 @@ KeyLevel = Literal["kek", "vault", "data"]
 RecordKind = Literal["token", "candidate", "revocation"]
 
 
+_HASH_DIGITS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class VaultRow:
     """Written once, at first start.
@@ -94,3 +97,8 @@ class Resealed(NamedTuple):
     expected: bytes
     sealed: bytes
     key_id: str
+
+
+def shown(key_id: str) -> str:
+    """Return a key's name for messages: the beginning of a hash, the whole of anything else."""
+    return f"{key_id[:12]}…" if len(key_id) == _HASH_DIGITS else key_id

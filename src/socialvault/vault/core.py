@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from socialvault.crypto.records import TokenRecord, open_record, seal_record
-from socialvault.exceptions import ConfigurationError, ConnectionNotFoundError, OutcomeUnknownError
+from socialvault.exceptions import (
+    ConfigurationError,
+    ConnectionNotFoundError,
+    EncryptionError,
+    OutcomeUnknownError,
+    StoreUnavailableError,
+    TamperedError,
+)
 from socialvault.model.events import Event
 
 if TYPE_CHECKING:
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from socialvault.model.connection import Connection
     from socialvault.model.events import EventName
     from socialvault.model.rows import ConnectionRow
+    from socialvault.ports.anchor import AsyncAnchor
     from socialvault.ports.clock import Clock
     from socialvault.ports.escrow import AsyncEscrow
     from socialvault.ports.runtime import Factory, Runtime
@@ -37,6 +45,7 @@ class Core:
 
     Attributes:
         escrow: where a token answer waits that the store can't take; None for a vault that has none.
+        anchor: remembers generations where backups of the store don't reach; None for a vault that has none.
         at_start: done once the keyring is open.
     """
 
@@ -49,6 +58,7 @@ class Core:
     clock: Clock
     events: Events
     escrow: AsyncEscrow | None = None
+    anchor: AsyncAnchor | None = None
     at_start: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
 
     def now(self) -> datetime:
@@ -100,11 +110,49 @@ class Core:
 
         Raises:
             ConnectionNotFoundError: this owner has no such live connection.
+            TamperedError: the stored row is older than one that was stored before.
         """
+        # Before the row is read: a generation is anchored once it is stored, so no row may be below it.
+        floor = 0 if self.anchor is None else await self.anchor.highest(connection_id)
         row = await self.store.get(connection_id, tenant, owner)
         if row is None or not row.status.live:
             raise not_found(connection_id)
+        if self.anchor is not None and row.generation < floor:
+            await self.refuse_rolled_back(row.id, tenant, owner, row.account.provider, row.generation)
+        if self.anchor is not None and row.generation > floor:
+            await self.anchor.raise_to(row.id, row.generation)
         return row
+
+    async def refuse_rolled_back(
+        self, connection_id: str, tenant: str, owner: str, provider: str, generation: int
+    ) -> NoReturn:
+        """Refuse a row that is older than one that was stored before; it is left as it is."""
+        problem = TamperedError(
+            "the stored connection was rolled back: a newer one is anchored. If you restored a backup, reset its anchor"
+        )
+        await self.tell_refused(problem, connection_id, tenant, owner, provider, generation)
+        raise problem
+
+    async def is_rolled_back(self, row: ConnectionRow) -> bool:
+        """Whether a newer row than this one was stored before."""
+        return self.anchor is not None and row.generation < await self.anchor.highest(row.id)
+
+    async def anchor_stored(self, row: ConnectionRow) -> None:
+        """Anchor what is stored. Where that fails, the next read makes up for it: a stored token is not lost for it."""
+        if self.anchor is None:
+            return
+        try:
+            await self.anchor.raise_to(row.id, row.generation)
+        except StoreUnavailableError as problem:
+            import logging
+
+            logging.getLogger("socialvault").warning("a generation was not anchored: %s", problem)
+
+    async def anchor_anew(self, row: ConnectionRow) -> None:
+        """Anchor a row although a newer one was stored before: it holds a new grant."""
+        if self.anchor is not None:
+            await self.anchor.reset(row.id)
+            await self.anchor.raise_to(row.id, row.generation)
 
     def provider_of(self, row: ConnectionRow) -> Provider:
         """Return the provider that can renew `row`.
@@ -124,8 +172,13 @@ class Core:
 
     async def open(self, row: ConnectionRow) -> TokenRecord:
         """Open a row's sealed record."""
-        sealer = await self.keyring.for_opening(row.envelope, row.account.tenant, row.owner)
-        return open_record(sealer, row.envelope, row.account.provider, row.account.issuer, row.id, row.generation)
+        account = row.account
+        try:
+            sealer = await self.keyring.for_opening(row.envelope, account.tenant, row.owner)
+            return open_record(sealer, row.envelope, account.provider, account.issuer, row.id, row.generation)
+        except EncryptionError as problem:
+            await self.tell_refused(problem, row.id, account.tenant, row.owner, account.provider, row.generation)
+            raise
 
     async def sealers(self, row: ConnectionRow) -> Sealers:
         """Make ready what seals a token answer for `row`, so that nothing is missing once it is there."""
@@ -134,10 +187,30 @@ class Core:
             await self.keyring.for_sealing(tenant, owner), await self.keyring.for_escrow(None, tenant, owner)
         )
 
+    async def fresh_sealers(self, row: ConnectionRow) -> Sealers:
+        """As `sealers`, after one of them was refused because its key had been retired since."""
+        self.keyring.forget(row.account.tenant, row.owner)
+        return await self.sealers(row)
+
     async def open_kept(self, envelope: bytes, row: ConnectionRow, generation: int) -> TokenRecord:
         """Open a token answer that was sealed for escrow, or as a candidate."""
-        sealer = await self.keyring.for_escrow(envelope, row.account.tenant, row.owner)
-        return open_record(sealer, envelope, row.account.provider, row.account.issuer, row.id, generation)
+        account = row.account
+        try:
+            sealer = await self.keyring.for_escrow(envelope, account.tenant, row.owner)
+            return open_record(sealer, envelope, account.provider, account.issuer, row.id, generation)
+        except EncryptionError as problem:
+            await self.tell_refused(problem, row.id, account.tenant, row.owner, account.provider, generation)
+            raise
+
+    async def tell_refused(
+        self, problem: EncryptionError, connection_id: str, tenant: str, owner: str, provider: str, generation: int
+    ) -> None:
+        """Tell every observer that a sealed record was refused; a key service that is away refuses none."""
+        if problem.action == "retry":
+            return
+        reason = type(problem).__name__
+        event = Event("record_refused", self.now(), connection_id, tenant, owner, provider, generation, reason)
+        await self.events.emit(event)
 
     async def emit(
         self, name: EventName, row: ConnectionRow, reason: str = "", *, dies_at: datetime | None = None

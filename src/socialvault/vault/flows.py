@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ from socialvault.exceptions import (
     AuthorizationDeniedError,
     AuthorizationError,
     ConfigurationError,
+    KeyNotFoundError,
     OwnerMismatchError,
     SocialVaultError,
     StateExpiredError,
@@ -146,21 +147,31 @@ class Flows:
         return_to: str,
     ) -> None:
         state_hash = _digest(state)
-        sealer = await self._core.keyring.for_flow(None, tenant, owner)
         row = StateRow(
             state_hash=state_hash,
             tenant=tenant,
             owner=owner,
             provider=provider.slug,
             binding=_digest(cookie_value),
-            sealed=seal_flow(sealer, flow, provider.slug, state_hash),
+            sealed=b"",
             return_to=return_to,
         )
-        await self._core.store.put_state(row, self._core.settings.state_lifetime.total_seconds())
+        try:
+            await self._put(row, flow)
+        except KeyNotFoundError:  # the vault's own data key was retired since
+            self._core.keyring.forget("", "")
+            await self._put(row, flow)
         now = self._core.clock.now_seconds()
         if now - self._purged_at_seconds > _PURGE_EVERY_SECONDS:
             self._purged_at_seconds = now
             await self._core.store.purge_states(_PURGE_LIMIT)
+
+    async def _put(self, row: StateRow, flow: FlowRecord) -> None:
+        sealer = await self._core.keyring.for_flow(None, row.tenant, row.owner)
+        sealed = seal_flow(sealer, flow, row.provider, row.state_hash)
+        await self._core.store.put_state(
+            replace(row, sealed=sealed), self._core.settings.state_lifetime.total_seconds()
+        )
 
     def _prefix(self, provider: Provider, server: ServerMetadata, redirect_uri: str, scopes: tuple[str, ...]) -> str:
         key = (provider.slug, server.authorize_url, scopes)

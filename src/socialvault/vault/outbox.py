@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from socialvault.exceptions import (
     ConfigurationError,
     EncryptionError,
+    KeyNotFoundError,
     ProviderError,
     ReauthorizationRequiredError,
     TransportError,
@@ -70,10 +71,19 @@ class Outbox:
 
     async def revoke_late(self, row: ConnectionRow, record: TokenRecord, provider: Provider, sealers: Sealers) -> None:
         """Queue the revocation of a token that came after its connection was disconnected, and try it at once."""
+        try:
+            entry = await self._queue_late(row, record, provider, sealers)
+        except KeyNotFoundError:
+            entry = await self._queue_late(row, record, provider, await self._core.fresh_sealers(row))
+        await self.settle(entry, (record.token,))
+
+    async def _queue_late(
+        self, row: ConnectionRow, record: TokenRecord, provider: Provider, sealers: Sealers
+    ) -> RevocationRow:
         envelope = sealers.seal_kept(record, row, row.generation)
         entry = self.entry(row, provider.revocation_reach, envelope, sealers.kept.key_id.hex())
         await self._core.store.queue_revocation(entry)
-        await self.settle(entry, (record.token,))
+        return entry
 
     async def settle_connection(self, connection_id: str) -> RevocationOutcome | None:
         """Try every pending revocation of a connection; return the last outcome, None when nothing was pending."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from socialvault.exceptions import GenerationConflictError, StoreError, StoreUnavailableError, TokenAtRiskError
+from socialvault.exceptions import (
+    EncryptionError,
+    GenerationConflictError,
+    KeyNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    TokenAtRiskError,
+)
 from socialvault.model.rows import ConnectionRow, EscrowRecord, TokenWrite
 from socialvault.model.status import Status
 from socialvault.vault.core import Core, Sealers, moment, not_found, seconds
@@ -44,6 +52,12 @@ class Arrived:
     provider: Provider
     sealers: Sealers
     in_escrow: bool = False
+
+    def sealed(self, sealers: Sealers) -> Arrived:
+        """Return it with its row's record sealed by `sealers`."""
+        row = self.row
+        envelope = sealers.seal(self.record, row, row.generation)
+        return replace(self, sealers=sealers, row=replace(row, envelope=envelope, key_id=sealers.stored.key_id.hex()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +108,24 @@ class Saving:
             InEscrowError, TokenAtRiskError: the store stayed away.
         """
         row = self._following(arrived)
-        before = await self._kept(lambda: self._core.store.write_token(_write_of(row)), arrived, is_new=False)
+
+        async def put() -> Status | None:
+            nonlocal row
+            try:
+                return await self._core.store.write_token(_write_of(row))
+            except KeyNotFoundError:  # it was sealed under a key that was retired since
+                pass
+            row = self._following(replace(arrived, sealers=await self._core.fresh_sealers(arrived.row)))
+            return await self._core.store.write_token(_write_of(row))
+
+        before = await self._kept(put, arrived, is_new=False)
         if before is not None:
+            await self._core.anchor_stored(row)
             return Written(row, before, arrived.row.failing_since_seconds is not None)
         current = await self._current(arrived.row)
         if current is None or current.envelope != row.envelope:
             return None
+        await self._core.anchor_stored(row)
         return Written(row, arrived.row.status, arrived.row.failing_since_seconds is not None)  # an earlier try did it
 
     async def announce(self, written: Written, reason: str = "") -> None:
@@ -116,8 +142,18 @@ class Saving:
         Raises:
             InEscrowError, TokenAtRiskError: the store stayed away.
         """
-        existing = await self._kept(lambda: self._core.store.insert(arrived.row), arrived, is_new=True)
-        return None if existing is not None and existing.id == arrived.row.id else existing  # it was ours
+        existing = await self._kept(partial(self._insert, arrived), arrived, is_new=True)
+        if existing is not None and existing.id != arrived.row.id:
+            return existing
+        await self._core.anchor_stored(arrived.row)  # an earlier try may have inserted it
+        return None
+
+    async def _insert(self, arrived: Arrived) -> ConnectionRow | None:
+        try:
+            return await self._core.store.insert(arrived.row)
+        except KeyNotFoundError:
+            pass
+        return await self._core.store.insert(arrived.sealed(await self._core.fresh_sealers(arrived.row)).row)
 
     async def keep_candidate(self, arrived: Arrived) -> ConnectionRow:
         """Keep a late token beside the stored one; return the row.
@@ -132,8 +168,11 @@ class Saving:
                 await self._outbox.revoke_late(row, arrived.record, arrived.provider, arrived.sealers)
                 raise not_found(row.id)
             candidate = arrived.sealers.seal_kept(arrived.record, row, current.generation)
-            if await self._core.store.put_candidate(row.id, current.generation, candidate):
-                return current
+            try:
+                if await self._core.store.put_candidate(row.id, current.generation, candidate):
+                    return current
+            except KeyNotFoundError:
+                arrived = replace(arrived, sealers=await self._core.fresh_sealers(row))
         raise GenerationConflictError(f"{row.account.provider}: the connection is being written by others; try again")
 
     async def _after_conflict(self, arrived: Arrived) -> ConnectionRow:
@@ -185,13 +224,13 @@ class Saving:
         """Write; while the store is away, keep the token in the escrow and try again."""
         try:
             return await write()
-        except StoreError:
+        except (StoreError, EncryptionError):
             if arrived.in_escrow:
                 raise
         name = await self._escrowed(arrived, is_new=is_new)
         try:
             result = await self._patiently(write)
-        except StoreError:
+        except (StoreError, EncryptionError):
             pass
         else:
             await self._forget(name)
@@ -221,7 +260,7 @@ class Saving:
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
         patience = AsyncRetrying(
-            retry=retry_if_exception_type(StoreError),
+            retry=retry_if_exception_type((StoreError, EncryptionError)),
             stop=stop_after_attempt(_WRITE_ATTEMPTS),
             wait=wait_exponential(_WRITE_PAUSE_SECONDS, max=_LONGEST_PAUSE_SECONDS),
             sleep=self._core.runtime.sleep,

@@ -1,0 +1,38 @@
+"""A key's id commits to the key: whatever is loaded or unwrapped is held against it."""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, NamedTuple
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from socialvault.crypto.envelope import KEY_BYTES, key_id_of, text
+from socialvault.exceptions import WrongKeyError
+from socialvault.model.keys import shown
+
+if TYPE_CHECKING:
+    from socialvault.model.secret import Secret
+
+
+class NamedKey(NamedTuple):
+    """A cipher, with the id of its key in bytes and in hex."""
+
+    cipher: AESGCM
+    key_id: bytes
+    name: str
+
+
+def committed(key: Secret[bytes], key_id: str) -> NamedKey:
+    """Return a key that is the one its id commits to.
+
+    Args:
+        key_id: hex.
+
+    Raises:
+        WrongKeyError: it is another key.
+    """
+    named = hmac.compare_digest(key_id_of(key.reveal()).hex().encode(), text(key_id))
+    if len(key.reveal()) != KEY_BYTES or not named:
+        raise WrongKeyError(f"the key stored as {shown(key_id)} is another key")
+    return NamedKey(AESGCM(key.reveal()), bytes.fromhex(key_id), key_id)

@@ -1,0 +1,199 @@
+"""Key rotation: jobs that move keys and records under the primary keys, online, and begin again wherever they ended.
+
+Nothing is remembered between runs: what is still under an old key is what is left to do. Each row moves by
+compare-and-swap on its own bytes, so a renewal that writes it meanwhile always wins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from socialvault.crypto.rotation import reseal, rewrap
+from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
+from socialvault.model.keys import shown
+from socialvault.model.rotation import Refusal, Rotated, RotationProgress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from socialvault.crypto.commitment import NamedKey
+    from socialvault.crypto.keyring import Keyring
+    from socialvault.model.keys import RecordKind, WrappedKey
+    from socialvault.model.rotation import OnProgress
+    from socialvault.vault.core import Core
+    from socialvault.vault.key_states import KeyStates
+
+_BATCH = 2000
+_KINDS: tuple[RecordKind, ...] = ("token", "candidate", "revocation")
+_MOST_COUNTED = 1000
+_KEPT_REFUSALS = 100
+_KEPT_SEALERS = 1000
+
+
+class Tally:
+    """Counts what a job does, tells of it, and keeps it to its rate.
+
+    Args:
+        rate: rows per second at most; None for as fast as it goes.
+    """
+
+    def __init__(self, core: Core, rate: int | None, on_progress: OnProgress | None) -> None:
+        if rate is not None and rate < 1:
+            raise ConfigurationError("rate must be at least one row per second, or None")
+        self._core = core
+        self._rate = rate
+        self._on_progress = on_progress
+        self._counts: dict[str, int] = {"vault_keys": 0, "data_keys": 0, "records": 0}
+        self._refusals: dict[tuple[str, str], Refusal] = {}
+        self._refused = 0
+        self.total: int | None = None
+        self.batch = _BATCH if rate is None else min(_BATCH, rate)
+
+    async def add(
+        self, step: Literal["vault_keys", "data_keys", "records"], done: int, refusals: Sequence[Refusal] = ()
+    ) -> None:
+        """Count a batch; wait where the rate says so."""
+        self._counts[step] += done
+        for refusal in refusals:
+            self._refused += 1
+            if len(self._refusals) < _KEPT_REFUSALS:
+                self._refusals[refusal.kind, refusal.id] = refusal
+        if self._on_progress is not None:
+            self._on_progress(RotationProgress(step, self._counts[step], self.total))
+        if self._rate is not None and done:
+            await self._core.runtime.sleep(done / self._rate)
+
+    def result(self) -> Rotated:
+        """Return what was done."""
+        return Rotated(**self._counts, refused=self._refused, refusals=tuple(self._refusals.values()))
+
+
+class KeyRotation:
+    """Re-wraps keys and reseals records."""
+
+    def __init__(self, core: Core, states: KeyStates) -> None:
+        self._core = core
+        self._states = states
+
+    async def rotate(self, rate: int | None, on_progress: OnProgress | None) -> Rotated:
+        """Make this process's primary KEK the vault's, then re-wrap and reseal."""
+        await self._core.ready()
+        kek_id = self._core.keyring.vault_keys.service.primary_id
+        known = await self._core.store.key("kek", kek_id)
+        if known is None:
+            await self._states.add("kek", "", "")
+        if known is None or known.state != "primary":
+            await self._states.promote(kek_id)
+        wrapped = await self.rewrap(rate, on_progress)
+        sealed = await self.reseal(None, rate, on_progress)
+        return Rotated(
+            wrapped.vault_keys, wrapped.data_keys, sealed.records, wrapped.refused + sealed.refused,
+            wrapped.refusals + sealed.refusals,
+        )  # fmt: skip
+
+    # --- wrapped keys ---------------------------------------------------------------------------
+
+    async def rewrap(self, rate: int | None, on_progress: OnProgress | None) -> Rotated:
+        """Wrap vault keys under the primary KEK and DEKs under their primary vault key.
+
+        Raises:
+            ConfigurationError: this process's primary KEK is not the vault's: add and promote it first.
+        """
+        await self._core.ready()
+        kek_id = self._core.keyring.vault_keys.service.primary_id
+        kek = await self._core.store.key("kek", kek_id)
+        if kek is None or kek.state != "primary":
+            raise ConfigurationError(
+                f"key {shown(kek_id)} of this process is not the vault's primary KEK: add and promote it first"
+            )
+        tally = Tally(self._core, rate, on_progress)
+        await self._rewrap_vault_keys(kek_id, tally)
+        await self._reseal_canary()
+        await self._rewrap_data_keys(tally)
+        return tally.result()
+
+    async def _rewrap_vault_keys(self, kek_id: str, tally: Tally) -> None:
+        keys = self._core.keyring.vault_keys
+        rows = [row async for row in self._states.all("vault") if row.wrapped_by != kek_id]
+        tally.total = len(rows)
+        for row in rows:
+            try:
+                moved = await self._core.store.rewrap("vault", [await keys.rewrapped(row)])
+            except KeyServiceUnavailableError:
+                raise
+            except EncryptionError as problem:
+                refusal = Refusal("vault_key", row.key_id, row.tenant, type(problem).__name__)
+                await tally.add("vault_keys", 0, [refusal])
+            else:
+                await tally.add("vault_keys", moved)
+
+    async def _reseal_canary(self) -> None:
+        keys, store = self._core.keyring.vault_keys, self._core.store
+        row = await store.load_vault()
+        if row is not None and row.canary[4:36].hex() != await keys.primary_id(""):
+            await store.reseal_canary(row.canary, await keys.resealed_canary(row))
+
+    async def _rewrap_data_keys(self, tally: Tally) -> None:
+        rows = [row async for row in self._states.all("vault") if self._is_former(row)]
+        tally.total = sum([await self._core.store.count_uses("vault", row.key_id) for row in rows])
+        for row in rows:
+            await self._rewrap_under(row, tally)
+
+    def _is_former(self, row: WrappedKey) -> bool:
+        """Whether a vault key may wrap DEKs that belong under another one."""
+        own = bool(row.tenant) == self._core.keyring.vault_keys.per_tenant
+        return row.state != "retired" and not (row.state == "primary" and own)
+
+    async def _rewrap_under(self, vault_key: WrappedKey, tally: Tally) -> None:
+        keys, store = self._core.keyring.vault_keys, self._core.store
+        old = await keys.get(vault_key.key_id)
+        targets: dict[str, NamedKey] = {}
+        after_id = ""
+        while rows := await store.wrapped_under("data", vault_key.key_id, after_id, tally.batch):
+            after_id = rows[-1].key_id
+            for tenant in {row.tenant for row in rows} - targets.keys():
+                targets[tenant] = await keys.get(await keys.primary_id(tenant))
+            pairs = [(row, targets[row.tenant]) for row in rows if targets[row.tenant].name != vault_key.key_id]
+            moved, refused = rewrap(pairs, old, self._core.keyring.vault_id)
+            await tally.add("data_keys", await store.rewrap("data", moved) if moved else 0, refused)
+
+    # --- sealed records -------------------------------------------------------------------------
+
+    async def reseal(self, tenant: str | None, rate: int | None, on_progress: OnProgress | None) -> Rotated:
+        """Seal records under their owner's primary DEK, wherever they are not; `tenant`: only this one's."""
+        await self._core.ready()
+        tally = Tally(self._core, rate, on_progress)
+        keyring = self._core.keyring.bounded(_KEPT_SEALERS)
+        tally.total = await self._count_records(tenant, keyring)
+        async for row in self._states.all("data", tenant=tenant):
+            if keyring.is_former(row):
+                await self._reseal_under(row, keyring, tally)
+        return tally.result()
+
+    async def _count_records(self, tenant: str | None, keyring: Keyring) -> int | None:
+        """Count what is to be done, unless there is a DEK for each of many owners."""
+        if sum((await self._core.store.count_keys("data")).values()) > _MOST_COUNTED:
+            return None
+        rows = [row async for row in self._states.all("data", tenant=tenant) if keyring.is_former(row)]
+        return sum([await self._core.store.count_uses("data", row.key_id) for row in rows])
+
+    async def _reseal_under(self, data_key: WrappedKey, keyring: Keyring, tally: Tally) -> None:
+        try:
+            old = await keyring.unwrap(data_key, data_key.tenant, data_key.owner)
+        except KeyServiceUnavailableError:
+            raise
+        except EncryptionError as problem:
+            refusal = Refusal("data_key", data_key.key_id, data_key.tenant, type(problem).__name__)
+            await tally.add("records", 0, [refusal])
+            return
+        for kind in _KINDS:
+            await self._reseal_kind(kind, old, keyring, tally)
+
+    async def _reseal_kind(self, kind: RecordKind, old: NamedKey, keyring: Keyring, tally: Tally) -> None:
+        store, after_id = self._core.store, ""
+        while records := await store.sealed_under(kind, old.name, after_id, tally.batch):
+            after_id = records[-1].id
+            pairs = [(record, await keyring.primary(record.tenant, record.owner)) for record in records]
+            moved, refused = reseal(kind, pairs, old, keyring.vault_id)
+            await tally.add("records", await store.reseal(kind, moved) if moved else 0, refused)

@@ -13,8 +13,10 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from socialvault.api.async_vault import AsyncVault
-from socialvault.api.stores import open_store, sqlite_path
+from socialvault.api.keys import AsyncKeys, Keys
+from socialvault.api.stores import is_redis, is_sqlalchemy, open_store, sqlite_path
 from socialvault.api.vault import Vault
+from socialvault.crypto.keyring import KeyScope, VaultKeyScope
 from socialvault.exceptions import ConfigurationError, SocialVaultError
 from socialvault.importers import AsyncImportJob, ImportJob, ImportMapping, ImportReport, Source
 from socialvault.keys.local import LocalKeyring
@@ -26,7 +28,10 @@ from socialvault.vault.core import Core
 T = TypeVar("T")
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", envvar="SOCIALVAULT_STORE", help="The store's URL: sqlite:///FILE, postgresql://…, redis://….")
+    str | None,
+    typer.Option(
+        "--store", envvar="SOCIALVAULT_STORE", help="The store's URL: sqlite:///FILE, postgresql://…, redis://…."
+    ),
 ]
 KeysOption = Annotated[
     str, typer.Option("--keys-env", metavar="NAME", help="The environment variable that holds the keys.")
@@ -41,6 +46,7 @@ VaultOption = Annotated[
     ),
 ]
 KEYS_ENV = "SOCIALVAULT_KEYS"
+_SAMPLE = 200
 
 # Nothing registers it and no flow is begun: a vault without providers only reads.
 _NO_REDIRECT_URI = "https://cli.invalid/{provider}"
@@ -62,7 +68,12 @@ class OpenVault:
         """Run a coroutine to its end."""
         return self._runner.run(work)
 
-    def _settled(self, outcome: T | Coroutine[Any, Any, T]) -> T:
+    @property
+    def keys(self) -> Keys | AsyncKeys:
+        """As ``Vault.keys``; hand what it returns to `settled`."""
+        return self._vault.keys
+
+    def settled(self, outcome: T | Coroutine[Any, Any, T]) -> T:
         """Return an outcome, awaited where the vault is asynchronous."""
         if not isinstance(outcome, Coroutine):
             return outcome
@@ -80,7 +91,7 @@ class OpenVault:
         limit: int,
     ) -> Sequence[Connection]:
         """As ``Vault.admin.find``."""
-        found: Sequence[Connection] = self._settled(
+        found: Sequence[Connection] = self.settled(
             self._vault.admin.find(
                 tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
             )
@@ -89,21 +100,21 @@ class OpenVault:
 
     def connection(self, connection_id: str, owner: str, tenant: str) -> Connection:
         """As ``Vault.connection``."""
-        found: Connection = self._settled(self._vault.connection(connection_id, owner=owner, tenant=tenant))
+        found: Connection = self.settled(self._vault.connection(connection_id, owner=owner, tenant=tenant))
         return found
 
     def refresh(self, connection_id: str, owner: str, tenant: str) -> None:
         """As ``Vault.admin.refresh``."""
-        self._settled(self._vault.admin.refresh(connection_id, owner=owner, tenant=tenant))
+        self.settled(self._vault.admin.refresh(connection_id, owner=owner, tenant=tenant))
 
     def revoke(self, connection_id: str, owner: str, tenant: str) -> Receipt:
         """As ``Vault.admin.revoke``."""
-        receipt: Receipt = self._settled(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
+        receipt: Receipt = self.settled(self._vault.admin.revoke(connection_id, owner=owner, tenant=tenant))
         return receipt
 
     def renew_due(self, limit: int, budget: int | None) -> Sweep:
         """As ``Vault.renew_due``."""
-        swept: Sweep = self._settled(self._vault.renew_due(limit=limit, budget=budget))
+        swept: Sweep = self.settled(self._vault.renew_due(limit=limit, budget=budget))
         return swept
 
     def import_job(self, source: Source, mapping: ImportMapping, **options: Any) -> ImportJob | AsyncImportJob:
@@ -114,7 +125,7 @@ class OpenVault:
 
     def run_import(self, job: ImportJob | AsyncImportJob) -> ImportReport:
         """Run one to its end."""
-        report: ImportReport = self._settled(job.run())
+        report: ImportReport = self.settled(job.run())
         return report
 
     def close(self) -> None:
@@ -148,13 +159,34 @@ def application_vault(name: str) -> Iterator[OpenVault]:
 
 @contextmanager
 def stored_vault(url: str, keys_env: str) -> Iterator[OpenVault]:
-    """Open a vault without providers over an existing store; it can read, and nothing else."""
+    """Open a vault without providers over an existing store: it reads, and rotates keys."""
     keys = LocalKeyring.from_env(keys_env)
-    with (
-        closing(existing_store(url)) as store,
-        closing(OpenVault(Vault(providers=(), store=store, keys=keys, redirect_uri=_NO_REDIRECT_URI))) as found,
-    ):
-        yield found
+    with closing(existing_store(url)) as store:
+        vault = Vault(
+            providers=(), store=store, keys=keys, redirect_uri=_NO_REDIRECT_URI,
+            dek_scope=_dek_scope(store), vault_key_scope=_vault_key_scope(store),
+        )  # fmt: skip
+        with closing(OpenVault(vault)) as found:
+            yield found
+
+
+def _dek_scope(store: Store) -> KeyScope:
+    """Say whose records one DEK seals in a store, from DEKs picked at random: their ids are hashes.
+
+    Raises:
+        ConfigurationError: there are both kinds, and only the application knows which one it wants.
+    """
+    keys = store.keys("data", tenant=None, state="primary", after_id="", limit=_SAMPLE)
+    of_owners = any(key.owner for key in keys)
+    of_tenants = any(not key.owner and (key.tenant or store.sealed_under("token", key.key_id, "", 1)) for key in keys)
+    if of_owners and of_tenants:
+        raise ConfigurationError("data keys of owners and of whole tenants are in use: give --vault MODULE:ATTRIBUTE")
+    return "tenant" if of_tenants else "owner"
+
+
+def _vault_key_scope(store: Store) -> VaultKeyScope:
+    keys = store.keys("vault", tenant=None, state="primary", after_id="", limit=_SAMPLE)
+    return "tenant" if any(key.tenant for key in keys) else "vault"
 
 
 def existing_store(url: str) -> Store:

@@ -226,6 +226,7 @@ class Keyring:
         if not owner and not await self._seals.may_seal(entry.key.name):
             await self._replace(tenant, owner, entry.key.name)
             entry = await self._load_primary(tenant, owner, now)
+            await self._seals.may_seal(entry.key.name)
         return entry
 
     async def _load_primary(self, tenant: str, owner: str, now: float) -> _Primary:

@@ -73,9 +73,13 @@ async def _escrow(core: Core) -> Check:
 
 async def _keys(core: Core) -> Check:
     try:
-        await core.ready()  # asks a key service once, and not for every probe
+        await core.ready()
+        keys = core.keyring.vault_keys
+        await keys.get(await keys.primary_id(""))  # asks a key service once per lifetime, and not for every probe
     except SocialVaultError as problem:
         return _check("keys", str(problem))
+    if core.keyring.vault_keys.stale:
+        return _check("keys", "the KEK of a vault key in use is not among this process's keys: a restart would fail")
     return Check("keys")
 
 

@@ -68,7 +68,7 @@ def test_f_40_a_locked_database_is_told_and_serves_reads(
         lambda: store.write_token(token_write(row)),
         lambda: store.put_candidate(row.id, row.generation, b"x"),
         lambda: store.put_state(state, 600),
-        lambda: store.add_data_key(wrapped_key()),
+        lambda: store.add_key("data", wrapped_key()),
         lambda: store.acquire_lease(row.id, "me", 1.0),
         lambda: store.open_intent(intent(row)),
         lambda: store.write_failure(failure(row)),

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
+from socialvault.exceptions import ConfigurationError, KeyNotFoundError, StoreError, StoreUnavailableError
+from socialvault.model.keys import Resealed, Rewrapped
 from socialvault.model.status import Status
 from socialvault.sandbox.contracts.rows import (
     OWNER,
@@ -22,6 +23,7 @@ from socialvault.sandbox.contracts.rows import (
     flow,
     intent,
     revocation,
+    sealed_by,
     status_write,
     token_write,
     vault,
@@ -173,8 +175,16 @@ def test_what_must_survive_a_power_cut_is_synced_and_a_new_flow_is_not(store: SQ
     assert not is_synced(lambda: store.acquire_lease(row.id, "me", 30.0))
     assert not is_synced(lambda: store.release_lease(row.id, "me"))
     assert is_synced(lambda: store.create_vault(vault(), wrapped_key("v")))
-    assert is_synced(lambda: store.add_data_key(wrapped_key()))
-    assert is_synced(lambda: store.replace_data_key(wrapped_key("new"), wrapped_key().key_id))
+    old, new = wrapped_key(), wrapped_key("new")
+    assert is_synced(lambda: store.add_key("data", old))
+    assert is_synced(lambda: store.replace_key("data", new, old.key_id))
+    assert is_synced(lambda: store.count_seals(new.key_id, 1))
+    assert is_synced(lambda: store.promote_key("data", old.key_id))
+    assert is_synced(lambda: store.retire_key("data", new.key_id))
+    assert is_synced(lambda: store.reinstate_key("data", new.key_id))
+    assert is_synced(lambda: store.rewrap("data", [Rewrapped(old.key_id, old.wrapped, b"again", "ab" * 32)]))
+    assert is_synced(lambda: store.reseal_canary(vault().canary, b"again"))
+    assert is_synced(lambda: store.reseal("token", [Resealed(row.id, b"", b"again", "ab" * 32)]))
     other = connection("con-2", subject="2")
     store.insert(other)
     assert is_synced(lambda: store.tombstone(status_write(other, Status.REVOCATION_PENDING), revocation(other)))
@@ -227,8 +237,8 @@ def test_an_erased_owners_secrets_and_keys_are_gone_from_the_file_once_it_is_clo
     store.insert(row)
     store.put_state(replace(flow(), sealed=b"<sealed>" * 90), 600)
     store.queue_revocation(revocation(row, envelope=b"<late>" * 90))
-    store.add_data_key(replace(wrapped_key(), wrapped=b"<wrapped>" * 90))
-    store.replace_data_key(replace(wrapped_key("new"), wrapped=b"<wrapped>" * 90), wrapped_key().key_id)
+    store.add_key("data", wrapped_key(wrapped=b"<wrapped>" * 90))
+    store.replace_key("data", wrapped_key("new", wrapped=b"<wrapped>" * 90), wrapped_key().key_id)
     secrets = (b"<envelope>", b"<candidate>", b"<sealed>", b"<late>", b"<wrapped>")
     before = b"".join(contents(path).values())
     assert all(secret in before for secret in secrets)
@@ -250,6 +260,22 @@ def test_a_newer_schema_is_refused_and_nothing_is_written(path: Path) -> None:
     with pytest.raises(ConfigurationError, match="upgrade"):
         SQLiteStore(path)
     assert contents(path) == before
+
+
+def test_an_older_schema_is_refused_with_what_to_do_and_nothing_is_written(path: Path) -> None:
+    SQLiteStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version={schema.VERSION - 1}")
+    before = contents(path)
+    with pytest.raises(ConfigurationError) as refused:
+        SQLiteStore(path)
+    assert str(refused.value) == "the database has schema version 1, this release needs 2: run `socialvault db upgrade`"
+    assert contents(path) == before
+
+
+def test_a_new_file_says_which_migration_it_is_at(path: Path, store: SQLiteStore, raw: sqlite3.Connection) -> None:
+    assert raw.execute("PRAGMA user_version").fetchone() == (2,)
+    assert raw.execute("SELECT version_num FROM socialvault_version").fetchall() == [("socialvault_0002",)]
 
 
 @pytest.mark.parametrize("mark", ["CREATE TABLE connections (id)", "PRAGMA user_version=1", "PRAGMA application_id=7"])
@@ -309,9 +335,10 @@ def test_a_restored_backup_that_lost_its_log_mode_gets_it_back(
 
 
 def test_i7_refused_operations_leave_every_byte_as_it_was(path: Path, store: SQLiteStore) -> None:
-    row, state = connection(), flow()
+    row, state, retired = connection(), flow(), wrapped_key(state="retired")
     store.insert(row)
     store.put_state(state, 600)
+    store.add_key("data", retired)
     before = contents(path)
     fitting = {"tenant": TENANT, "owner": OWNER, "provider": "linkedin", "binding": state.binding}
     assert store.insert(replace(row, id="con-2", owner="user-43")) == row
@@ -331,7 +358,22 @@ def test_i7_refused_operations_leave_every_byte_as_it_was(path: Path, store: SQL
     assert not store.finish_revocation("nowhere", "revoked", 1.0)
     assert store.erase_owner(TENANT, "nobody") == 0
     assert not store.release_lease(row.id, "nobody")
-    assert not store.replace_data_key(wrapped_key(), "unknown")
+    assert not store.replace_key("data", wrapped_key(), "unknown")
+    assert not store.promote_key("data", "unknown")
+    assert not store.retire_key("data", "unknown")
+    assert not store.reinstate_key("data", "unknown")
+    assert store.count_seals("unknown", 1) == 0
+    assert store.rewrap("data", [Rewrapped("unknown", b"", b"again", "")]) == 0
+    assert not store.reseal_canary(b"other", b"again")
+    assert store.reseal("token", [Resealed(row.id, b"other", b"again", "ab" * 32)]) == 0
+    for under_retired in (
+        lambda: store.insert(replace(connection("con-4", subject="4"), key_id=retired.key_id)),
+        lambda: store.write_token(token_write(row, key_id=retired.key_id)),
+        lambda: store.put_state(replace(flow("2"), sealed=sealed_by(retired.key_id)), 600),
+        lambda: store.reseal("token", [Resealed(row.id, row.envelope, b"again", retired.key_id)]),
+    ):
+        with pytest.raises(KeyNotFoundError, match="retired"):
+            under_retired()
     for what in fitting:
         foreign = fitting | {what: b"x" * 32 if what == "binding" else "foreign"}
         assert store.claim_state(state.state_hash, **foreign) is None  # type: ignore[arg-type]

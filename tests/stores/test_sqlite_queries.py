@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from socialvault.stores.sqlite import SQLiteStore, endings, reads, store
+from socialvault.stores.sqlite import SQLiteStore, endings, keys, reads, schema, store, writes
 
+if TYPE_CHECKING:
+    from socialvault.model.keys import KeyLevel, KeyState
+
+NAMED = {
+    f"{name} {variant}".strip(): statement
+    for module in (reads, writes, endings, keys, store)
+    for name, value in vars(module).items()
+    for variant, statement in (value if isinstance(value, dict) else {"": value}).items()
+    if name != "__builtins__"
+}
 STATEMENTS = {
     name: value
-    for module in (reads, endings, store)
-    for name, value in vars(module).items()
+    for name, value in NAMED.items()
     if isinstance(value, str) and value.split()[0] in {"SELECT", "UPDATE", "DELETE"} and "WHERE" in value
 }
 PURGE = STATEMENTS.pop("_PURGE_STATES")
 ERASURES = {statement.split()[2]: statement for statement in endings._ERASE}
 ERASE_STATES = ERASURES.pop("states")
+# They read what is few: vault keys, candidates, pending flows.
+FEW = {name: STATEMENTS.pop(name) for name in ("_USES kek", "_USES vault", "_USES data", "_WRAPPED_UNDER kek")}
 STATEMENTS |= {f"_ERASE {table}": statement for table, statement in ERASURES.items()}
 
 
 def plan(statement: str) -> list[str]:
     with closing(SQLiteStore(":memory:")) as opened:
+        named = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
         rows = opened.database.durable.execute(
-            f"EXPLAIN QUERY PLAN {statement}", (1,) * statement.count("?")
+            f"EXPLAIN QUERY PLAN {statement}", named or (1,) * statement.count("?")
         ).fetchall()
     return [row[3] for row in rows]
 
@@ -52,6 +66,65 @@ def test_rows_are_counted_without_reading_them() -> None:
 
 def test_a_purge_reads_flows_in_the_order_they_came_and_sorts_nothing() -> None:
     assert plan(PURGE) == ["SEARCH states USING INTEGER PRIMARY KEY (rowid=?)", "LIST SUBQUERY 1", "SCAN states"]
+
+
+def test_what_a_key_seals_is_found_in_order_by_an_index() -> None:
+    assert plan(keys._SEALED_UNDER["token"]) == [
+        "SEARCH connections USING INDEX connections_sealed_under (key_id=? AND id>?)"
+    ]
+    assert plan(keys._SEALED_UNDER["candidate"]) == ["SEARCH connections USING INDEX connections_candidates (id>?)"]
+    assert plan(keys._SEALED_UNDER["revocation"]) == [
+        "SEARCH revocations USING INDEX revocations_sealed_under (key_id=? AND id>?)"
+    ]
+
+
+def test_what_a_key_wraps_is_found_in_order_by_an_index() -> None:
+    assert plan(keys._WRAPPED_UNDER["data"]) == [
+        "SEARCH data_keys USING INDEX data_keys_wrapped_under (wrapped_by=? AND key_id>?)"
+    ]
+
+
+def test_uses_are_counted_by_indexes_but_the_few_candidates_flows_and_vault_keys() -> None:
+    assert [step for step in plan(FEW["_USES data"]) if not step.startswith("SCALAR")] == [
+        "SCAN CONSTANT ROW",
+        "SEARCH connections USING COVERING INDEX connections_sealed_under (key_id=?)",
+        "SCAN connections USING INDEX connections_candidates",
+        "SEARCH revocations USING COVERING INDEX revocations_sealed_under (key_id=?)",
+        "SCAN states",
+    ]
+    assert [step for step in plan(FEW["_USES vault"]) if not step.startswith("SCALAR")] == [
+        "SCAN CONSTANT ROW",
+        "SEARCH data_keys USING COVERING INDEX data_keys_wrapped_under (wrapped_by=?)",
+        "SCAN vault",
+    ]
+    assert plan(FEW["_USES kek"]) == ["SCAN vault_keys"]
+
+
+@pytest.mark.parametrize("level", ["kek", "vault", "data"])
+def test_a_primary_key_is_found_by_its_scope(level: KeyLevel) -> None:
+    (step,) = plan(STATEMENTS[f"_PRIMARY_KEY {level}"])
+    assert step.startswith(f"SEARCH {schema.KEY_TABLES[level]} USING INDEX {schema.KEY_TABLES[level]}_primary (")
+
+
+class Asked(SQLiteStore):
+    """Remembers the last question."""
+
+    def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        self.sql = sql
+        return super()._rows(sql, parameters)
+
+
+@pytest.mark.parametrize("tenant", [None, "acme"])
+@pytest.mark.parametrize("state", [None, "primary", "decrypt_only"])
+def test_keys_are_listed_in_the_order_of_their_ids_without_sorting(tenant: str | None, state: KeyState | None) -> None:
+    with closing(Asked(":memory:")) as opened:
+        opened.keys("data", tenant=tenant, state=state, after_id="", limit=9)
+    assert plan(opened.sql) == ["SEARCH data_keys USING INDEX sqlite_autoindex_data_keys_1 (key_id>?)"]
+
+
+def test_the_fence_is_a_look_up_by_the_id() -> None:
+    for level, table in schema.KEY_TABLES.items():
+        assert plan(writes._RETIRED[level]) == [f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1 (key_id=?)"]
 
 
 def test_an_erasure_finds_all_by_their_owner_but_the_flows_which_are_few() -> None:

@@ -39,7 +39,7 @@ SCRIPT = """
                 return result
             return method
 
-        for name in ("claim_state", "add_data_key", "insert", "finish_state"):
+        for name in ("claim_state", "add_key", "insert", "finish_state"):
             locals()[name] = _around(name)
 
     vault = Vault(
@@ -78,8 +78,8 @@ def complete_and_die(world: World, login: Login, params: dict[str, str], point: 
     [
         pytest.param("before claim_state", 0, False, id="f_03-before-the-claim"),
         pytest.param("after claim_state", 0, False, id="f_03-after-the-claim"),
-        pytest.param("before add_data_key", 0, False, id="f_05-before-the-key"),
-        pytest.param("after add_data_key", 0, False, id="f_05-between-key-and-row"),
+        pytest.param("before add_key", 0, False, id="f_05-before-the-key"),
+        pytest.param("after add_key", 0, False, id="f_05-between-key-and-row"),
         pytest.param("before insert", 1, False, id="f_04-after-the-exchange"),
         pytest.param("after insert", 1, True, id="f_04-after-the-row"),
         pytest.param("before finish_state", 1, True, id="f_04-before-the-outcome"),
@@ -95,7 +95,7 @@ async def test_f_03_f_04_f_05_a_killed_callback_leaves_no_half_connection(
     assert len(await world.vault.connections(**MINE)) == connected
 
     impatient = world.build(exchange_deadline=timedelta(milliseconds=300))
-    if point in ("before claim_state", "before add_data_key", "after add_data_key"):
+    if point in ("before claim_state", "before add_key", "after add_key"):
         await world.complete(login, params, "x", vault=impatient)  # nothing was used up
     else:
         with pytest.raises(StateExpiredError):

@@ -175,7 +175,7 @@ async def test_an_owner_is_erased_with_everything_but_the_receipt(world: World) 
     assert (erasure.erased, erasure.owner, erasure.tenant) == (4, OWNER, TENANT)
     store = world.vault.vault._cases.core.store
     assert await store.find(tenant=TENANT, owner=OWNER, provider=None, status=None, after_id="", limit=10) == []
-    assert await store.primary_data_key(TENANT, OWNER) is None
+    assert await store.primary_key("data", TENANT, OWNER) is None
     with pytest.raises(Exception, match="unknown"):
         await world.complete(pending, await world.callback(pending), "x")
     assert (await world.vault.token(theirs.id, owner="user-43", tenant=TENANT)).reveal()

@@ -39,6 +39,7 @@ _PARTS = {
     "transport": ("transport",),
     "keys": ("key_service",),
     "escrow": ("escrow",),
+    "anchor": ("anchor",),
 }
 
 
@@ -70,6 +71,10 @@ class Failpoints:
     def escrow(self, escrow: T) -> T:
         """Return `escrow` with a point around each method of its port, of either colour."""
         return self._wrapped("escrow", escrow)
+
+    def anchor(self, anchor: T) -> T:
+        """Return `anchor` with a point around each method of its port, of either colour."""
+        return self._wrapped("anchor", anchor)
 
     @staticmethod
     def points() -> tuple[str, ...]:

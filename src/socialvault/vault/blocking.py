@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+    from socialvault.model.keys import (
+        KeyContext,
+        KeyLevel,
+        KeyState,
+        RecordKind,
+        Resealed,
+        Rewrapped,
+        SealedRecord,
+        VaultRow,
+        WrappedKey,
+    )
     from socialvault.model.rows import (
         ConnectionRow,
         EscrowRecord,
@@ -20,6 +30,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.state import StateRow
     from socialvault.model.status import Status
+    from socialvault.ports.anchor import Anchor
     from socialvault.ports.escrow import Escrow
     from socialvault.ports.key_service import KeyService
     from socialvault.ports.store import Store
@@ -187,20 +198,55 @@ class BlockingStore:
     async def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
         return self._store.create_vault(row, vault_key)
 
-    async def vault_keys(self) -> Sequence[WrappedKey]:
-        return self._store.vault_keys()
+    async def count_seals(self, key_id: str, seals: int) -> int:
+        return self._store.count_seals(key_id, seals)
 
-    async def data_key(self, key_id: str) -> WrappedKey | None:
-        return self._store.data_key(key_id)
+    async def key(self, level: KeyLevel, key_id: str) -> WrappedKey | None:
+        return self._store.key(level, key_id)
 
-    async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
-        return self._store.primary_data_key(tenant, owner)
+    async def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+        return self._store.primary_key(level, tenant, owner)
 
-    async def add_data_key(self, key: WrappedKey) -> WrappedKey:
-        return self._store.add_data_key(key)
+    async def keys(
+        self, level: KeyLevel, *, tenant: str | None, state: KeyState | None, after_id: str, limit: int
+    ) -> Sequence[WrappedKey]:
+        return self._store.keys(level, tenant=tenant, state=state, after_id=after_id, limit=limit)
 
-    async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
-        return self._store.replace_data_key(key, old_key_id)
+    async def count_keys(self, level: KeyLevel) -> Mapping[str, int]:
+        return self._store.count_keys(level)
+
+    async def count_uses(self, level: KeyLevel, key_id: str) -> int:
+        return self._store.count_uses(level, key_id)
+
+    async def add_key(self, level: KeyLevel, key: WrappedKey) -> bool:
+        return self._store.add_key(level, key)
+
+    async def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> bool:
+        return self._store.replace_key(level, key, old_key_id)
+
+    async def promote_key(self, level: KeyLevel, key_id: str) -> bool:
+        return self._store.promote_key(level, key_id)
+
+    async def retire_key(self, level: KeyLevel, key_id: str) -> bool:
+        return self._store.retire_key(level, key_id)
+
+    async def reinstate_key(self, level: KeyLevel, key_id: str) -> bool:
+        return self._store.reinstate_key(level, key_id)
+
+    async def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
+        return self._store.wrapped_under(level, wrapping_id, after_id, limit)
+
+    async def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
+        return self._store.rewrap(level, keys)
+
+    async def reseal_canary(self, expected: bytes, canary: bytes) -> bool:
+        return self._store.reseal_canary(expected, canary)
+
+    async def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
+        return self._store.sealed_under(kind, key_id, after_id, limit)
+
+    async def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
+        return self._store.reseal(kind, records)
 
 
 class BlockingEscrow:
@@ -223,3 +269,22 @@ class BlockingEscrow:
 
     async def forget(self, name: str) -> None:
         self._escrow.forget(name)
+
+
+class BlockingAnchor:
+    """An `Anchor` as an `AsyncAnchor`."""
+
+    def __init__(self, anchor: Anchor) -> None:
+        self._anchor = anchor
+
+    async def highest(self, connection_id: str) -> int:
+        return self._anchor.highest(connection_id)
+
+    async def raise_to(self, connection_id: str, generation: int) -> None:
+        self._anchor.raise_to(connection_id, generation)
+
+    async def reset(self, connection_id: str) -> None:
+        self._anchor.reset(connection_id)
+
+    async def aclose(self) -> None:
+        self._anchor.close()

@@ -21,14 +21,17 @@ They need pytest and pytest-asyncio (any mode).
 """
 
 from socialvault.sandbox.contracts.base import Awaited, ManualClock, race_in_loop, race_in_threads
+from socialvault.sandbox.contracts.key_service import KeyServiceContract, RemoteKeyServiceContract
 from socialvault.sandbox.contracts.key_store import KeyStoreContract
 from socialvault.sandbox.contracts.state_store import StateStoreContract
 from socialvault.sandbox.contracts.token_store import TokenStoreContract
 
 __all__ = [
     "Awaited",
+    "KeyServiceContract",
     "KeyStoreContract",
     "ManualClock",
+    "RemoteKeyServiceContract",
     "StateStoreContract",
     "TokenStoreContract",
     "race_in_loop",

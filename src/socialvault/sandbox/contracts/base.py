@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 if TYPE_CHECKING:
+    from socialvault.model.keys import KeyLevel, WrappedKey
     from socialvault.model.rows import ConnectionRow
     from socialvault.ports.store import AsyncStore
 
@@ -23,6 +24,7 @@ OpenStore = Callable[[], Any]
 Act = Callable[[int], Awaitable[T]]
 Advance = Callable[[float], None]
 
+LEVELS: tuple[KeyLevel, ...] = ("kek", "vault", "data")
 RACERS = 16
 ROUNDS = 40
 
@@ -108,11 +110,19 @@ async def everything(store: AsyncStore) -> list[ConnectionRow]:
     return list(await store.find(tenant=None, owner=None, provider=None, status=None, after_id="", limit=1000))
 
 
+async def every_key(store: AsyncStore, level: KeyLevel) -> list[WrappedKey]:
+    """Return every key of a level."""
+    return list(await store.keys(level, tenant=None, state=None, after_id="", limit=1000))
+
+
 class Contract:
     """The fixtures of every suite; see the package's text for what a subclass provides."""
 
     #: How callers race.
     race = staticmethod(race_in_threads)
+
+    #: Whether a text may hold a NUL. Where the database can't have one, it is to be refused by type.
+    keeps_nul = True
 
     #: The life of a state, a lease and an intent in these tests.
     ttl_seconds = 600.0

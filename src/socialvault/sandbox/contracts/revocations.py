@@ -464,26 +464,26 @@ class RevocationContract(Contract):
         await store.acquire_lease("con-0", "me", self.ttl_seconds)
         await store.put_state(flow(), self.ttl_seconds)
         old, new = wrapped_key("old"), wrapped_key("new")
-        await store.add_data_key(old)
-        await store.replace_data_key(new, old.key_id)
+        await store.add_key("data", old)
+        await store.replace_key("data", new, old.key_id)
         assert await store.erase_owner(TENANT, OWNER) == 5
         assert await everything(store) == []
         assert await queued(store) == []
         assert await store.get_state(flow().state_hash) is None
         for key in (old, new):
-            assert await store.data_key(key.key_id) is None
-        assert await store.primary_data_key(TENANT, OWNER) is None
+            assert await store.key("data", key.key_id) is None
+        assert await store.primary_key("data", TENANT, OWNER) is None
         assert await store.erase_owner(TENANT, OWNER) == 0
 
     async def test_an_erased_owner_may_come_back(self, store: AsyncStore) -> None:
         row, key = connection(), wrapped_key("new")
         await store.insert(row)
         await store.acquire_lease(row.id, "before", self.ttl_seconds)
-        await store.add_data_key(wrapped_key("old"))
+        await store.add_key("data", wrapped_key("old"))
         await store.erase_owner(TENANT, OWNER)
         assert await store.insert(row) is None
         assert await store.acquire_lease(row.id, "after", self.ttl_seconds)
-        assert await store.add_data_key(key) == key
+        assert await store.add_key("data", key)
 
     @pytest.mark.parametrize(
         ("tenant", "owner"),
@@ -496,12 +496,12 @@ class RevocationContract(Contract):
         tombstone = await bury(store, connection("con-2", subject="2"), revocation(connection("con-2", subject="2")))
         await store.insert(row)
         await store.put_state(flow(), self.ttl_seconds)
-        await store.add_data_key(key)
+        await store.add_key("data", key)
         assert await store.erase_owner(tenant, owner) == 0
         assert await everything(store) == [row, tombstone]
         assert await queued(store) == ["rev-con-2"]
         assert await store.get_state(flow().state_hash) is not None
-        assert await store.data_key(key.key_id) == key
+        assert await store.key("data", key.key_id) == key
 
     @pytest.mark.parametrize("tenant", ["", TENANT])
     @pytest.mark.parametrize("owner", ["", None], ids=["empty", "none"])
@@ -509,11 +509,11 @@ class RevocationContract(Contract):
         self, store: AsyncStore, tenant: str, owner: str
     ) -> None:
         key = wrapped_key(tenant=tenant, owner="")
-        await store.add_data_key(key)
+        await store.add_key("data", key)
         with pytest.raises(StoreError):
             await store.erase_owner(tenant, owner)
         await store.erase_owner(tenant, OWNER)
-        assert await store.primary_data_key(tenant, "") == key
+        assert await store.primary_key("data", tenant, "") == key
 
     async def test_an_erasure_races_renewals_and_nothing_comes_back(self, store: AsyncStore) -> None:
         rows = [

@@ -168,14 +168,30 @@ def vault(name: bytes = b"v") -> VaultRow:
     return VaultRow(vault_id=name * 16, canary=b"sealed canary \x00 " + name, created_at_seconds=1_800_000_000.5)
 
 
-def wrapped_key(name: str = "k", *, tenant: str = TENANT, owner: str = OWNER) -> WrappedKey:
-    """Return a primary key."""
-    return WrappedKey(
+def wrapped_key(name: str = "k", **changes: Any) -> WrappedKey:
+    """Return a primary key, that of `OWNER` unless `changes` say otherwise."""
+    key = WrappedKey(
         key_id=hashlib.sha256(name.encode()).hexdigest(),
-        tenant=tenant,
-        owner=owner,
+        tenant=TENANT,
+        owner=OWNER,
         wrapped=b"wrapped \x00 " + name.encode(),
         wrapped_by="ef" * 32,
         state="primary",
         created_at_seconds=1_800_000_000.5,
     )
+    return replace(key, **changes)
+
+
+def vault_key(name: str = "v", **changes: Any) -> WrappedKey:
+    """Return a primary vault key, that of the whole vault unless `changes` say otherwise."""
+    return wrapped_key(name, **{"tenant": "", "owner": "", **changes})
+
+
+def kek(name: str = "kek", **changes: Any) -> WrappedKey:
+    """Return a primary KEK, as far as a store knows one."""
+    return wrapped_key(name, **{"tenant": "", "owner": "", "wrapped": b"", "wrapped_by": "", **changes})
+
+
+def sealed_by(key_id: str, content: bytes = b"content \x00") -> bytes:
+    """Return bytes that name the key `key_id` where an envelope does."""
+    return b"SV\x01\x01" + bytes.fromhex(key_id) + b"n" * 12 + content + b"t" * 16

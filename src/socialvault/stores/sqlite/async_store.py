@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
 
-    from socialvault.model.keys import VaultRow, WrappedKey
+    from socialvault.model.keys import (
+        KeyLevel,
+        KeyState,
+        RecordKind,
+        Resealed,
+        Rewrapped,
+        SealedRecord,
+        VaultRow,
+        WrappedKey,
+    )
     from socialvault.model.rows import (
         ConnectionRow,
         FailureWrite,
@@ -246,22 +255,70 @@ class AsyncSQLiteStore:
         """As `KeyStore.create_vault`."""
         return await _in_thread(self._store.create_vault, row, vault_key)
 
-    async def vault_keys(self) -> Sequence[WrappedKey]:
-        """As `KeyStore.vault_keys`."""
-        return await self._look_up(Reads.vault_keys)
+    async def count_seals(self, key_id: str, seals: int) -> int:
+        """As `KeyStore.count_seals`."""
+        return await _in_thread(self._store.count_seals, key_id, seals)
 
-    async def data_key(self, key_id: str) -> WrappedKey | None:
-        """As `KeyStore.data_key`."""
-        return await self._look_up(Reads.data_key, key_id)
+    async def key(self, level: KeyLevel, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.key`."""
+        return await self._look_up(Reads.key, level, key_id)
 
-    async def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
-        """As `KeyStore.primary_data_key`."""
-        return await self._look_up(Reads.primary_data_key, tenant, owner)
+    async def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_key`."""
+        return await self._look_up(Reads.primary_key, level, tenant, owner)
 
-    async def add_data_key(self, key: WrappedKey) -> WrappedKey:
-        """As `KeyStore.add_data_key`."""
-        return await _in_thread(self._store.add_data_key, key)
+    async def keys(
+        self, level: KeyLevel, *, tenant: str | None, state: KeyState | None, after_id: str, limit: int
+    ) -> Sequence[WrappedKey]:
+        """As `KeyStore.keys`."""
+        return await _in_thread(self._store.keys, level, tenant=tenant, state=state, after_id=after_id, limit=limit)
 
-    async def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
-        """As `KeyStore.replace_data_key`."""
-        return await _in_thread(self._store.replace_data_key, key, old_key_id)
+    async def count_keys(self, level: KeyLevel) -> Mapping[str, int]:
+        """As `KeyStore.count_keys`."""
+        return await _in_thread(self._store.count_keys, level)
+
+    async def count_uses(self, level: KeyLevel, key_id: str) -> int:
+        """As `KeyStore.count_uses`."""
+        return await _in_thread(self._store.count_uses, level, key_id)
+
+    async def add_key(self, level: KeyLevel, key: WrappedKey) -> bool:
+        """As `KeyStore.add_key`."""
+        return await _in_thread(self._store.add_key, level, key)
+
+    async def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> bool:
+        """As `SQLiteStore.replace_key`."""
+        return await _in_thread(self._store.replace_key, level, key, old_key_id)
+
+    # key rotation
+
+    async def promote_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.promote_key`."""
+        return await _in_thread(self._store.promote_key, level, key_id)
+
+    async def retire_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.retire_key`."""
+        return await _in_thread(self._store.retire_key, level, key_id)
+
+    async def reinstate_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.reinstate_key`."""
+        return await _in_thread(self._store.reinstate_key, level, key_id)
+
+    async def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
+        """As `KeyStore.wrapped_under`."""
+        return await _in_thread(self._store.wrapped_under, level, wrapping_id, after_id, limit)
+
+    async def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
+        """As `KeyStore.rewrap`."""
+        return await _in_thread(self._store.rewrap, level, keys)
+
+    async def reseal_canary(self, expected: bytes, canary: bytes) -> bool:
+        """As `KeyStore.reseal_canary`."""
+        return await _in_thread(self._store.reseal_canary, expected, canary)
+
+    async def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
+        """As `KeyStore.sealed_under`."""
+        return await _in_thread(self._store.sealed_under, kind, key_id, after_id, limit)
+
+    async def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
+        """As `KeyStore.reseal`."""
+        return await _in_thread(self._store.reseal, kind, records)

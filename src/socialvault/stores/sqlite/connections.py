@@ -13,7 +13,7 @@ import sqlite3
 import stat
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -72,11 +72,14 @@ class Handle:
         # Replaced by the connection's own method once it is open: reading a token has no time for detours.
         self.execute: Execute = self._open_and_execute
 
-    def _open_and_execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+    def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self._connection = self._connect()
             self.execute = self._connection.execute
-        return self._connection.execute(sql, parameters)
+        return self._connection
+
+    def _open_and_execute(self, sql: str, parameters: tuple[object, ...] = ()) -> sqlite3.Cursor:
+        return self._open().execute(sql, parameters)
 
     def __enter__(self) -> Execute:
         if not self.lock.acquire(timeout=_TURN_TIMEOUT_SECONDS):
@@ -110,6 +113,10 @@ class Handle:
         """Run one statement as its own transaction; return how many rows it changed."""
         with self as execute:
             return execute(sql, parameters).rowcount
+
+    def change_each(self, sql: str, parameters: Iterable[tuple[object, ...] | dict[str, object]]) -> int:
+        """Within a transaction, run one statement for each of `parameters`; return how many rows changed in all."""
+        return self._open().executemany(sql, parameters).rowcount
 
     def close(self) -> None:
         """Close the connection; the next use opens another. The caller holds the lock."""

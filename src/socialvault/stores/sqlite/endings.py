@@ -6,14 +6,15 @@ from dataclasses import astuple
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError
-from socialvault.stores.sqlite.reads import CHILDREN_OF, REVOCATION_COLUMNS, Reads, connection_row
+from socialvault.stores.sqlite.reads import CHILDREN_OF, REVOCATION_COLUMNS, connection_row
 from socialvault.stores.sqlite.schema import LIVE
+from socialvault.stores.sqlite.writes import Writes, require_not_retired
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from socialvault.model.rows import ConnectionRow, RevocationRow, StatusWrite
-    from socialvault.stores.sqlite.connections import Database, Execute
+    from socialvault.stores.sqlite.connections import Execute
 
 CLOSED_INTENT = "intent_digest = x'', intent_sent_at_seconds = NULL, intent_deadline_seconds = NULL, intent_attempt = 0"
 
@@ -70,13 +71,8 @@ _ERASE = (
 )
 
 
-class Endings(Reads):
+class Endings(Writes):
     """The half of a store that takes away."""
-
-    def __init__(self, database: Database, now: Callable[[], float]) -> None:
-        super().__init__(database.patient, now)
-        self._durable = database.durable
-        self._relaxed = database.relaxed
 
     def write_status(self, write: StatusWrite) -> bool:
         """As `TokenStore.write_status`."""
@@ -86,6 +82,7 @@ class Endings(Reads):
     def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
         """As `TokenStore.tombstone`; a revocation of the same id is kept as it is."""
         with self._durable.transaction() as execute:
+            require_not_retired(execute, "data", revocation.key_id)
             if not _change_status(execute, write):
                 return None
             children = execute(CHILDREN_OF, (write.connection_id,)).fetchall()
@@ -95,7 +92,9 @@ class Endings(Reads):
 
     def queue_revocation(self, revocation: RevocationRow) -> None:
         """As `TokenStore.queue_revocation`."""
-        self._durable.change(_QUEUE_REVOCATION, astuple(revocation))
+        with self._durable.transaction() as execute:
+            require_not_retired(execute, "data", revocation.key_id)
+            execute(_QUEUE_REVOCATION, astuple(revocation))
 
     def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
         """As `TokenStore.claim_revocation`. When a power cut undoes it, the provider is asked once more."""

@@ -10,10 +10,12 @@ from socialvault.model.rows import AccountKey, ConnectionRow, RevocationRow, Tok
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
-from socialvault.stores.sqlite.schema import DEAD, LIVE
+from socialvault.stores.sqlite.schema import DEAD, KEY_TABLES, LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from socialvault.model.keys import KeyLevel
 
 CONNECTION_COLUMNS = (
     "id, tenant, provider, client_id, issuer, subject, parent_id, shared_with, owner, kind, status, reason, generation,"
@@ -84,9 +86,11 @@ _REVOCATIONS = f"""
 _STATE = f"SELECT {STATE_COLUMNS} FROM states WHERE state_hash = ?"
 
 _VAULT = "SELECT vault_id, canary, created_at_seconds FROM vault"
-_VAULT_KEYS = f"SELECT {KEY_COLUMNS} FROM vault_keys ORDER BY state <> 'primary', created_at_seconds DESC, key_id"
-_DATA_KEY = f"SELECT {KEY_COLUMNS} FROM data_keys WHERE key_id = ?"
-PRIMARY_DATA_KEY = f"SELECT {KEY_COLUMNS} FROM data_keys WHERE tenant = ? AND owner = ? AND state = 'primary'"
+_KEY = {level: f"SELECT {KEY_COLUMNS} FROM {table} WHERE key_id = ?" for level, table in KEY_TABLES.items()}
+_PRIMARY_KEY = {
+    level: f"SELECT {KEY_COLUMNS} FROM {table} WHERE tenant = ? AND owner = ? AND state = 'primary'"
+    for level, table in KEY_TABLES.items()
+}
 
 
 def connection_row(columns: tuple[Any, ...]) -> ConnectionRow:
@@ -188,18 +192,14 @@ class Reads:
         rows = self._rows(_VAULT, ())
         return VaultRow(*rows[0]) if rows else None
 
-    def vault_keys(self) -> Sequence[WrappedKey]:
-        """As `KeyStore.vault_keys`."""
-        return [WrappedKey(*row) for row in self._rows(_VAULT_KEYS, ())]
-
-    def data_key(self, key_id: str) -> WrappedKey | None:
-        """As `KeyStore.data_key`."""
-        rows = self._rows(_DATA_KEY, (key_id,))
+    def key(self, level: KeyLevel, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.key`."""
+        rows = self._rows(_KEY[level], (key_id,))
         return WrappedKey(*rows[0]) if rows else None
 
-    def primary_data_key(self, tenant: str, owner: str) -> WrappedKey | None:
-        """As `KeyStore.primary_data_key`."""
-        rows = self._rows(PRIMARY_DATA_KEY, (tenant, owner))
+    def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_key`."""
+        rows = self._rows(_PRIMARY_KEY[level], (tenant, owner))
         return WrappedKey(*rows[0]) if rows else None
 
     def _rows(self, sql: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:

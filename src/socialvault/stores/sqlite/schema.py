@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError
 from socialvault.stores.sqlite.connections import BUSY_TIMEOUT_SECONDS, Handle
 
+if TYPE_CHECKING:
+    from socialvault.model.keys import KeyLevel
+
 APPLICATION_ID = 0x53564C54  # "SVLT", in the file's header
-VERSION = 1
+VERSION = 2
 
 #: Which rows their owner still has; in a query it must read like the partial indexes to use them.
 LIVE = "status IN ('active', 'reauthorization_required')"
 #: The others: tombstones.
 DEAD = "status IN ('revocation_pending', 'revoked')"
+
+#: Where the keys of each level are.
+KEY_TABLES: dict[KeyLevel, str] = {"kek": "keks", "vault": "vault_keys", "data": "data_keys"}
 
 _TABLES = (
     """
@@ -74,7 +81,10 @@ _TABLES = (
     ON connections (warn_at_seconds, id) WHERE status = 'active' AND warn_at_seconds IS NOT NULL
     """,
     "CREATE INDEX connections_status ON connections (status, id)",
-    "CREATE INDEX connections_key ON connections (key_id)",
+    # For resealing what a key sealed, in the order of the ids.
+    "CREATE INDEX connections_sealed_under ON connections (key_id, id)",
+    # The key of a candidate is in its bytes alone; few connections have one.
+    "CREATE INDEX connections_candidates ON connections (id) WHERE candidate <> x''",
     # Beginning a flow is this table's one frequent write, so it has no index on the expiry: rows lie in the order they
     # came, and a purge that reads them in this order meets what is over first.
     """
@@ -102,6 +112,19 @@ _TABLES = (
         created_at_seconds REAL NOT NULL
     )
     """,
+    # Keys that wrap vault keys are kept elsewhere; a row here has no more than the state. There is one primary.
+    """
+    CREATE TABLE keks (
+        key_id TEXT NOT NULL PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        owner TEXT NOT NULL,
+        wrapped BLOB NOT NULL,
+        wrapped_by TEXT NOT NULL,
+        state TEXT NOT NULL,
+        created_at_seconds REAL NOT NULL
+    )
+    """,
+    "CREATE UNIQUE INDEX keks_primary ON keks (state) WHERE state = 'primary'",
     """
     CREATE TABLE vault_keys (
         key_id TEXT NOT NULL PRIMARY KEY,
@@ -123,13 +146,15 @@ _TABLES = (
         wrapped BLOB NOT NULL,
         wrapped_by TEXT NOT NULL,
         state TEXT NOT NULL,
-        created_at_seconds REAL NOT NULL
+        created_at_seconds REAL NOT NULL,
+        seals INTEGER NOT NULL DEFAULT 0
     )
     """,
     "CREATE UNIQUE INDEX data_keys_primary ON data_keys (tenant, owner) WHERE state = 'primary'",
     # For erasing an owner. The first key of an owner, mostly the only one, costs nothing here.
     "CREATE INDEX data_keys_former ON data_keys (tenant, owner) WHERE state <> 'primary'",
-    "CREATE INDEX data_keys_wrapped_by ON data_keys (wrapped_by)",
+    # For re-wrapping what a key wraps, in the order of the ids.
+    "CREATE INDEX data_keys_wrapped_under ON data_keys (wrapped_by, key_id)",
     # Revocations that the provider has not confirmed yet.
     """
     CREATE TABLE revocations (
@@ -155,6 +180,10 @@ _TABLES = (
     "CREATE INDEX revocations_owner ON revocations (tenant, owner)",
     # Each new connection asks it whose revocation would end the grant that it was just given.
     "CREATE INDEX revocations_grant ON revocations (subject, issuer, client_id, provider) WHERE reach = 'grant'",
+    "CREATE INDEX revocations_sealed_under ON revocations (key_id, id)",
+    # Which migration Alembic is to go on from, when a later release brings one.
+    "CREATE TABLE socialvault_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+    f"INSERT INTO socialvault_version (version_num) VALUES ('socialvault_{VERSION:04}')",
 )
 
 
@@ -169,7 +198,8 @@ def prepare(handle: Handle) -> None:
     """Give a new file its tables, and make sure that an old one is ours and of a version that this code knows.
 
     Raises:
-        ConfigurationError: the file belongs to another application or to a newer release; nothing was written.
+        ConfigurationError: the file belongs to another application, or to a newer or an older release; nothing was
+            written.
         StoreUnavailableError: it can't be read or written.
     """
     with handle as execute:
@@ -193,6 +223,10 @@ def _checked_version(handle: Handle) -> int:
         if version > VERSION:
             raise ConfigurationError(
                 f"the database has schema version {version}, this release knows {VERSION}: upgrade socialvault"
+            )
+        if version < VERSION:
+            raise ConfigurationError(
+                f"the database has schema version {version}, this release needs {VERSION}: run `socialvault db upgrade`"
             )
         return version
     if version or application or tables:

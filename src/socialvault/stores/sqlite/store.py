@@ -7,19 +7,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from socialvault.model.keys import VaultRow, WrappedKey
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import open_database
 from socialvault.stores.sqlite.endings import CLOSED_INTENT, Endings, keep_grant
-from socialvault.stores.sqlite.reads import (
-    CONNECTION_COLUMNS,
-    KEY_COLUMNS,
-    PRIMARY_DATA_KEY,
-    STATE_COLUMNS,
-    connection_row,
-)
+from socialvault.stores.sqlite.keys import Keys
+from socialvault.stores.sqlite.reads import CONNECTION_COLUMNS, STATE_COLUMNS, connection_row
 from socialvault.stores.sqlite.schema import LIVE, prepare
+from socialvault.stores.sqlite.writes import NOT_RETIRED, require_not_retired, retired, sealing_key_id
 
 if TYPE_CHECKING:
     import os
@@ -72,7 +67,10 @@ _WRITE_WARNING = """
     UPDATE connections SET warn_at_seconds = ? WHERE id = ? AND status = 'active' AND warn_at_seconds = ?
 """
 
-_PUT_STATE = f"INSERT INTO states ({STATE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, 'pending', ?, '', '', '')"
+_PUT_STATE = f"""
+    INSERT INTO states ({STATE_COLUMNS})
+    SELECT ?, ?, ?, ?, ?, ?, ?, 'pending', ?, '', '', '' WHERE {NOT_RETIRED}
+"""
 _PENDING = """
     FROM states WHERE state_hash = ? AND tenant = ? AND owner = ? AND provider = ? AND phase = 'pending'
     AND expires_at_seconds > ?
@@ -89,17 +87,8 @@ _PURGE_STATES = """
     )
 """
 
-_CREATE_VAULT = (
-    "INSERT INTO vault (one, vault_id, canary, created_at_seconds) VALUES (1, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-_ADD_VAULT_KEY = f"INSERT INTO vault_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_ADD_DATA_KEY = f"INSERT INTO data_keys ({KEY_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_DEMOTE_DATA_KEY = """
-    UPDATE data_keys SET state = 'decrypt_only' WHERE key_id = ? AND tenant = ? AND owner = ? AND state = 'primary'
-"""
 
-
-class SQLiteStore(Endings):
+class SQLiteStore(Endings, Keys):
     """Keeps everything in one SQLite file, shared by any number of threads and processes of one machine.
 
     The file is made for its owner alone (mode 0600) and written ahead (WAL), so readers never wait for writers. What
@@ -133,6 +122,7 @@ class SQLiteStore(Endings):
     def insert(self, row: ConnectionRow) -> ConnectionRow | None:
         """As `TokenStore.insert`; a connection id that exists already is a `StoreError`."""
         with self._durable.transaction() as execute:
+            require_not_retired(execute, "data", row.key_id)
             if not execute(_INSERT, _connection_columns(row)).rowcount:
                 return connection_row(execute(_LIVE_ACCOUNT, row.account).fetchone())
             if row.status.live and not row.account.parent_id:
@@ -152,6 +142,7 @@ class SQLiteStore(Endings):
             write.expected_generation,
         )
         with self._durable.transaction() as execute:
+            require_not_retired(execute, "data", write.key_id)
             found = execute(_LIVE_STATUS, (write.connection_id, write.expected_generation)).fetchone()
             if found is not None:
                 execute(_WRITE_TOKEN, values)
@@ -209,7 +200,9 @@ class SQLiteStore(Endings):
 
     def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
         """As `TokenStore.put_candidate`."""
-        return self._durable.change(_PUT_CANDIDATE, (candidate, connection_id, expected_generation)) == 1
+        with self._durable.transaction() as execute:
+            require_not_retired(execute, "data", sealing_key_id(candidate))
+            return execute(_PUT_CANDIDATE, (candidate, connection_id, expected_generation)).rowcount == 1
 
     def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
         """As `TokenStore.write_warning`. Synced, so that nobody is warned twice."""
@@ -228,8 +221,10 @@ class SQLiteStore(Endings):
             row.sealed,
             row.return_to,
             self.now() + ttl_seconds,
+            key_id := sealing_key_id(row.sealed),
         )
-        self._relaxed.change(_PUT_STATE, values)
+        if not self._relaxed.change(_PUT_STATE, values):
+            raise retired(key_id)
 
     def claim_state(
         self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
@@ -253,34 +248,6 @@ class SQLiteStore(Endings):
     def purge_states(self, limit: int) -> int:
         """As `StateStore.purge_states`."""
         return self._relaxed.change(_PURGE_STATES, (self.now(), limit))
-
-    # keys
-
-    def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
-        """As `KeyStore.create_vault`."""
-        with self._durable.transaction() as execute:
-            if not execute(_CREATE_VAULT, (row.vault_id, row.canary, row.created_at_seconds)).rowcount:
-                return False
-            execute(_ADD_VAULT_KEY, _key_columns(vault_key))
-        return True
-
-    def add_data_key(self, key: WrappedKey) -> WrappedKey:
-        """As `KeyStore.add_data_key`."""
-        with self._durable.transaction() as execute:
-            columns = execute(PRIMARY_DATA_KEY, (key.tenant, key.owner)).fetchone()
-            if columns is not None:
-                return WrappedKey(*columns)
-            primary = replace(key, state="primary")
-            execute(_ADD_DATA_KEY, _key_columns(primary))
-        return primary
-
-    def replace_data_key(self, key: WrappedKey, old_key_id: str) -> bool:
-        """As `KeyStore.replace_data_key`."""
-        with self._durable.transaction() as execute:
-            if not execute(_DEMOTE_DATA_KEY, (old_key_id, key.tenant, key.owner)).rowcount:
-                return False
-            execute(_ADD_DATA_KEY, _key_columns(replace(key, state="primary")))
-        return True
 
 
 def _connection_columns(row: ConnectionRow) -> tuple[object, ...]:
@@ -310,8 +277,3 @@ def _connection_columns(row: ConnectionRow) -> tuple[object, ...]:
         row.intent_deadline_seconds,
         row.intent_attempt,
     )
-
-
-def _key_columns(key: WrappedKey) -> tuple[object, ...]:
-    """Return what `KEY_COLUMNS` names."""
-    return (key.key_id, key.tenant, key.owner, key.wrapped, key.wrapped_by, key.state, key.created_at_seconds)

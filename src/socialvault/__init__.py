@@ -22,6 +22,7 @@ __all__ = [
     "LocalKeyring",
     "Login",
     "MissingScopesError",
+    "OwnerExport",
     "ProviderError",
     "ReauthorizationRequiredError",
     "Receipt",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from socialvault.keys.local import LocalKeyring
     from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
     from socialvault.model.events import Event
+    from socialvault.model.export import OwnerExport
     from socialvault.model.login import Completed, Login
     from socialvault.model.secret import Secret
     from socialvault.model.status import Status
@@ -67,6 +69,7 @@ else:
         "LocalKeyring": "keys.local",
         "Login": "model.login",
         "MissingScopesError": "exceptions",
+        "OwnerExport": "model.export",
         "ProviderError": "exceptions",
         "ReauthorizationRequiredError": "exceptions",
         "Receipt": "model.connection",

@@ -21,8 +21,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from socialvault.sandbox.remote import RemoteSandbox
 from torture.bench import discard, make_bench
 from torture.mutations import MUTATIONS
+from torture.places import KINDS
 from torture.point import Point, Tally, load_points
 from torture.report import Report, noticed, plain, result_of
+from torture.servers import Servers
+from torture.store import STORES, Store
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -40,7 +43,7 @@ class Task:
     """One point on one store, as it is or under a mutation."""
 
     point: Point
-    store: str
+    store: Store
     trials: int
     mutation: str = ""
 
@@ -55,7 +58,11 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--long", action="store_true", help="make the long form's trials")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help="run these points")
-    parser.add_argument("--store", choices=("sqlite", "memory"), help="on this store; default: each on all of its own")
+    parser.add_argument("--store", choices=(*KINDS, "all"), default="sqlite", help="on these stores")
+    parser.add_argument(
+        "--colour", choices=("sync", "async", "both"), default="sync", help="with these adapters of the stores"
+    )
+    parser.add_argument("--skip", nargs="+", metavar="NAME", choices=names, default=(), help="leave these points out")
     parser.add_argument("--seed", type=int, help="what chance is made from; default: any, printed")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="add to the report in this folder")
     parser.add_argument(
@@ -69,10 +76,12 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
 
 def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task]:
     """Yield what is to be run."""
-    for name in chosen.only or sorted(points):
-        point = points[name]
-        for store in point.stores:
-            if chosen.store not in (None, store):
+    for store in STORES:
+        if chosen.store not in ("all", store.kind) or chosen.colour not in ("both", store.colour):
+            continue
+        for name in chosen.only or sorted(set(points) - set(chosen.skip)):
+            point = points[name]
+            if point.excuse(store):
                 continue
             if chosen.mutations:
                 yield from (Task(point, store, point.short, mutation) for mutation in point.mutations)
@@ -83,11 +92,11 @@ def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task
 # --- one point, in a process of its own -----------------------------------------------------------
 
 
-def _work(sending: Connection, sandbox: RemoteSandbox, task: Task, seed: int) -> None:
+def _work(sending: Connection, sandbox: RemoteSandbox, servers: Servers, task: Task, seed: int) -> None:
     """Run a point: in a process of its own, since nothing takes a mutation back, and of its own session."""
     os.setsid()
     try:
-        bench = make_bench(task.store, seed, mutation=task.mutation, sandbox=sandbox)
+        bench = make_bench(task.store, seed, servers=servers, mutation=task.mutation, sandbox=sandbox)
     except Exception as problem:  # noqa: BLE001  # whatever it is, it is reported
         sending.send(Tally(broken=[f"the bench raised {type(problem).__name__}: {problem}"]))
         return
@@ -98,10 +107,10 @@ def _work(sending: Connection, sandbox: RemoteSandbox, task: Task, seed: int) ->
         discard(bench)
 
 
-def attempt(sandbox: RemoteSandbox, task: Task, seed: int, progress: Progress, bar: TaskID) -> Tally:
+def attempt(sandbox: RemoteSandbox, servers: Servers, task: Task, seed: int, progress: Progress, bar: TaskID) -> Tally:
     """Run a point and move its bar; whatever it started ends with it."""
     receiving, sending = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_work, args=(sending, sandbox, task, seed))
+    process = _FORK.Process(target=_work, args=(sending, sandbox, servers, task, seed))
     began = time.monotonic()
     process.start()
     sending.close()
@@ -143,11 +152,16 @@ def run(planned: Sequence[Task], seed: int, form: str, report: Report, console: 
     """Run every task; return whether each ended as it must."""
     good = True
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with RemoteSandbox() as sandbox, Progress(*columns, console=console, transient=True) as progress:
+    with (
+        RemoteSandbox() as sandbox,
+        Servers() as servers,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
         overall = progress.add_task("all", total=len(planned))
         for task in planned:
             bar = progress.add_task(task.title, total=task.trials)
-            tally = attempt(sandbox, task, seed, progress, bar)
+            servers.start(task.store.kind)
+            tally = attempt(sandbox, servers, task, seed, progress, bar)
             progress.remove_task(bar)
             progress.advance(overall)
             result = result_of(tally, seed=seed, form=form)

@@ -8,14 +8,24 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialvault import LocalKeyring, Vault
+from socialvault.api.assembly import SystemClock
 from socialvault.sandbox.failpoints import Failpoints
 from socialvault.sandbox.remote import RemoteSandbox
-from torture.mutations import MUTATIONS
+from socialvault.stores.escrow import FileEscrow
+from socialvault.transports.httpx import HttpxTransport
+from torture.changes import changed
+from torture.lifetimes import LIFETIMES
+from torture.mutations import MUTATIONS, OWNER, TENANT
+from torture.places import Place
+from torture.portal import BlockingFace
+from torture.servers import Servers
+from torture.store import Store
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -25,7 +35,6 @@ if TYPE_CHECKING:
     from socialvault.providers import Provider
     from socialvault.sandbox.failpoints import Hook
 
-OWNER, TENANT = "user-42", "acme"
 MINE: dict[str, Any] = {"owner": OWNER, "tenant": TENANT}
 REDIRECT_URI = "http://127.0.0.1:9/oauth/{provider}/callback"
 #: How long a worker may take before the bench calls it hung.
@@ -41,13 +50,15 @@ class Bench:
     """What a point works with. A copy of it in a forked process means the same provider and the same store.
 
     Attributes:
-        kind: of the store. seed: what `random` is made from; printed, so that a run can be repeated.
+        place: where the rows are. colour: of the store behind it, "sync" or "async".
+        seed: what `random` is made from; printed, so that a run can be repeated.
         mutation: of the library, in this process and in those that it starts; "" for none.
         advance: tell the progress bar.
     """
 
     sandbox: RemoteSandbox
-    kind: str
+    place: Place
+    colour: str
     seed: int
     directory: Path
     mutation: str = ""
@@ -62,8 +73,8 @@ class Bench:
 
     @property
     def store_url(self) -> str:
-        """Where the store is."""
-        return f"sqlite:///{self.directory / 'vault.db'}"
+        """Where the store is, for a vault that opens it itself."""
+        return self.place.url
 
     @property
     def escrow(self) -> Path:
@@ -71,15 +82,23 @@ class Bench:
         return self.directory / "escrow"
 
     def open_store(self, clock: Clock | None = None) -> Any:
-        """Open the store under torture, blocking; other kinds of store are added here."""
-        from socialvault.api.assembly import SystemClock
-        from socialvault.stores.memory import MemoryStore
-        from socialvault.stores.sqlite import SQLiteStore
+        """Open the store under torture for blocking vaults, whatever its colour."""
+        return changed(self._opened(clock or SystemClock()))
 
-        used = clock or SystemClock()
-        return (
-            MemoryStore(clock=used) if self.kind == "memory" else SQLiteStore(self.directory / "vault.db", clock=used)
-        )
+    def _opened(self, clock: Clock) -> Any:
+        if self.colour == "async":
+            return BlockingFace(lambda: self.place.open_async(clock))
+        return self.place.open(clock)
+
+    def open_async_store(self) -> Any:
+        """Open the store under torture for event loops."""
+        return changed(self.place.open_async(SystemClock()))
+
+    def at(self, place: Place, directory: Path) -> Bench:
+        """Return a bench that is like this one, but for where it keeps its rows and its escrow."""
+        moved = copy(self)
+        moved.place, moved.directory = place, directory
+        return moved
 
     def vault(
         self, *providers: Provider, hook: Hook | None = None, clock: Clock | None = None, **options: Any
@@ -91,21 +110,23 @@ class Bench:
             hook: of failpoints around every collaborator; None for none.
             options: of the constructor, instead of the bench's own.
         """
-        from socialvault.api.assembly import SystemClock
-        from socialvault.stores.escrow import FileEscrow
-        from socialvault.transports.httpx import HttpxTransport
-
-        store, keys = options.pop("store", None) or self.open_store(clock), LocalKeyring([self.keys])
+        given, opened = options.pop("store", None), None
+        if given is None:
+            opened = self._opened(clock or SystemClock())
+        store, keys = given or changed(opened), options.pop("keys", None) or LocalKeyring([self.keys])
         escrow: Any = options.pop("escrow", FileEscrow(self.escrow))
         transport: Any = options.pop("transport", None) or HttpxTransport(clock=clock or SystemClock())
         if hook is not None:
             around = Failpoints(hook)
             store, keys = around.store(store), around.keys(keys)  # type: ignore[assignment]
             escrow, transport = escrow and around.escrow(escrow), around.transport(transport)
-        return Vault(
+        vault = Vault(
             providers=providers or [self.sandbox.provider("x")], store=store, keys=keys, redirect_uri=REDIRECT_URI,
             escrow=escrow, transport=transport, clock=clock, **options,
         )  # fmt: skip
+        if opened is not None:
+            LIFETIMES.end_with(vault._cases.core.store, opened)  # what goes on in its threads has that, not the vault
+        return vault
 
     def connect(
         self, vault: Vault, count: int = 1, slug: str = "x", *, expires_at: Any = None, **issuing: Any
@@ -206,15 +227,17 @@ def _run(sending: Connection[Any, Any], bench: Bench, work: Callable[..., Any], 
         sending.send((False, traceback.format_exc()))
 
 
-def make_bench(kind: str, seed: int, *, mutation: str = "", sandbox: RemoteSandbox) -> Bench:
+def make_bench(store: Store, seed: int, *, servers: Servers, mutation: str = "", sandbox: RemoteSandbox) -> Bench:
     """Make a bench with a folder of its own and a provider that has forgotten everything."""
     sandbox.reset()
-    return Bench(sandbox, kind, seed, Path(tempfile.mkdtemp(prefix="torture-")), mutation)
+    directory = Path(tempfile.mkdtemp(prefix="torture-"))
+    return Bench(sandbox, servers.place(store.kind, directory), store.colour, seed, directory, mutation)
 
 
 def discard(bench: Bench) -> None:
     """Remove what a bench left on disk."""
     shutil.rmtree(bench.directory, ignore_errors=True)
+    bench.place.discard()
 
 
 def batches(items: Sequence[Any], size: int) -> Iterable[Sequence[Any]]:

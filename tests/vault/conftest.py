@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from support.canaries import assert_absent_from_files
+from support.canaries import assert_absent_from_files, found_in_text
 from support.world import World, open_world
 
 from socialvault.sandbox import Sandbox
@@ -73,6 +73,6 @@ async def assert_invariants(world: World, caplog: pytest.LogCaptureFixture) -> N
     secrets = world.sandbox.issued_tokens()
     assert_absent_from_files(secrets, world.directory)
     text = "\n".join([*(record.getMessage() for record in caplog.records), *map(repr, world.events)])
-    leaked: list[Any] = [secret[:12] for secret in secrets if secret in text]
+    leaked = found_in_text(secrets, text)
     assert not leaked, f"secrets in logs or events: {leaked}"
     assert world.sandbox.log.count(outcome="code_reused") == 0

@@ -117,6 +117,16 @@ async def test_c_05_pain_19_a_moved_record_never_opens(world: World) -> None:
             await world.vault.token(sibling.id, owner="one", tenant=TENANT)
 
 
+async def test_f_33_signing_in_again_mends_a_damaged_record(world: World) -> None:
+    if world.kind == "memory":
+        return  # there is no file to damage
+    connection = await world.connect("x")
+    tamper(world, "UPDATE connections SET envelope = CAST(envelope || x'00' AS BLOB) WHERE id = ?", connection.id)
+    again = await world.connect("x", connection_id=connection.id)
+    assert (again.id, again.generation) == (connection.id, 2)
+    assert (await world.vault.token(connection.id, **MINE)).generation == 2
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [

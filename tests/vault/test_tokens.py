@@ -486,6 +486,7 @@ async def test_r_15_a_facebook_token_of_another_application_is_refused(world: Wo
     assert await world.vault.connections(owner=OWNER, tenant=TENANT) == ()
 
 
+@pytest.mark.parametrize("world", [("sync", "sqlite"), ("async", "memory")], indirect=True, ids="-".join)
 @pytest.mark.parametrize("slug", SLUGS)
 async def test_every_provider_survives_a_year_of_daily_use(world: World, slug: str) -> None:
     """As far as the provider's rules allow: what ends, ends with its reason, and nothing else does."""

@@ -6,6 +6,7 @@ import os
 import time
 import weakref
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from inspect import iscoroutinefunction
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from socialvault.vault.sweep import Sweeps
     from socialvault.vault.verification import Progress
 
+_KEPT_KEYS_OF_IMPORTS = 500
 _COLOUR_PROBES = {"store": "read_token", "keys": "wrap", "transport": "send", "escrow": "keep", "anchor": "highest"}
 
 
@@ -151,6 +153,15 @@ class UseCases:
         from socialvault.vault.connections import Connections
 
         return Connections(self.core, self.grants)
+
+    def connections_for_imports(self) -> Connections:
+        """As `connections`, for what meets every owner once: few of the keys that it uses stay in memory."""
+        from socialvault.vault.connections import Connections
+        from socialvault.vault.grants import Grants
+        from socialvault.vault.saving import Saving
+
+        core = replace(self.core, keyring=self.core.keyring.bounded(_KEPT_KEYS_OF_IMPORTS))
+        return Connections(core, Grants(core, Saving(core, self.outbox)))
 
     @cached_property
     def revocation(self) -> Revocation:

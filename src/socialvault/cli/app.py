@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import typer
 
+from socialvault.cli.backup import backup
 from socialvault.cli.catalogue import providers
 from socialvault.cli.connections import connections
+from socialvault.cli.db import db
 from socialvault.cli.demo import demo
 from socialvault.cli.doctor import doctor
 from socialvault.cli.emulator import sandbox
 from socialvault.cli.failures import Commands
+from socialvault.cli.imports import imports
 from socialvault.cli.keygen import keygen
+from socialvault.cli.keys import keys
 
 #: Tracebacks stay plain: a pretty one could show local variables.
 app = typer.Typer(
@@ -24,3 +28,7 @@ app = typer.Typer(
 for command in (keygen, providers, doctor, demo, sandbox):
     app.command()(command)
 app.add_typer(connections, name="connections")
+app.add_typer(keys, name="keys")
+app.add_typer(imports, name="import")
+app.add_typer(backup, name="backup")
+app.add_typer(db, name="db")

@@ -105,6 +105,17 @@ class Core:
             pass
         raise OutcomeUnknownError("the provider takes too long; what was begun goes on, try again later")
 
+    async def any_row(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow:
+        """Return a live connection's row, rolled back or not: for giving it a new grant.
+
+        Raises:
+            ConnectionNotFoundError: this owner has no such live connection.
+        """
+        row = await self.store.get(connection_id, tenant, owner)
+        if row is None or not row.status.live:
+            raise not_found(connection_id)
+        return row
+
     async def row(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow:
         """Return a live connection's row.
 
@@ -114,13 +125,11 @@ class Core:
         """
         # Before the row is read: a generation is anchored once it is stored, so no row may be below it.
         floor = 0 if self.anchor is None else await self.anchor.highest(connection_id)
-        row = await self.store.get(connection_id, tenant, owner)
-        if row is None or not row.status.live:
-            raise not_found(connection_id)
+        row = await self.any_row(connection_id, tenant, owner)
         if self.anchor is not None and row.generation < floor:
             await self.refuse_rolled_back(row.id, tenant, owner, row.account.provider, row.generation)
-        if self.anchor is not None and row.generation > floor:
-            await self.anchor.raise_to(row.id, row.generation)
+        if row.generation > floor:
+            await self.anchor_stored(row)
         return row
 
     async def refuse_rolled_back(
@@ -179,6 +188,17 @@ class Core:
         except EncryptionError as problem:
             await self.tell_refused(problem, row.id, account.tenant, row.owner, account.provider, row.generation)
             raise
+
+    async def replaceable(self, row: ConnectionRow) -> TokenRecord | None:
+        """Open what a new grant takes the place of; None when it does not open, which only that new grant can mend."""
+        if not row.envelope or await self.is_rolled_back(row):
+            return None
+        try:
+            return await self.open(row)
+        except EncryptionError as problem:
+            if problem.action == "retry":
+                raise
+        return None
 
     async def sealers(self, row: ConnectionRow) -> Sealers:
         """Make ready what seals a token answer for `row`, so that nothing is missing once it is there."""

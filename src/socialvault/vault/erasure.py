@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from socialvault.model.connection import Erasure, Receipt
+from socialvault.model.connection import NOT_REACHED, Erasure, NotReached, Receipt
 from socialvault.model.status import Status
 from socialvault.vault.settings import check_owner
 
@@ -44,16 +44,36 @@ class Erasures:
         await self._custody.discard(tenant, owner)
         tombstones = await self._pending(owner, tenant)
         receipts = await self._core.runtime.each([partial(self._settled, row) for row in tombstones], _AT_ONCE)
+        await self._forget_anchors(owner, tenant)
         erased = await self._core.store.erase_owner(tenant, owner)
         self._core.keyring.forget(tenant, owner)
         await self._core.events.about_owner("owner_erased", tenant, owner)
-        return Erasure(owner=owner, tenant=tenant, at=self._core.now(), erased=erased, receipts=tuple(receipts))
+        return Erasure(
+            owner=owner,
+            tenant=tenant,
+            at=self._core.now(),
+            erased=erased,
+            receipts=tuple(receipts),
+            not_reached=self._not_reached(owner, tenant),
+        )
+
+    def _not_reached(self, owner: str, tenant: str) -> tuple[NotReached, ...]:
+        of_this_owner = self._core.keyring.scope_of(tenant, owner) == (tenant, owner)
+        return NOT_REACHED if of_this_owner else (*NOT_REACHED, "tenant_key")
+
+    async def _forget_anchors(self, owner: str, tenant: str) -> None:
+        if self._core.anchor is not None:
+            for row in await self._rows(owner, tenant, None):
+                await self._core.anchor.reset(row.id)
 
     async def _pending(self, owner: str, tenant: str) -> Sequence[ConnectionRow]:
+        return await self._rows(owner, tenant, Status.REVOCATION_PENDING)
+
+    async def _rows(self, owner: str, tenant: str, status: Status | None) -> Sequence[ConnectionRow]:
         found: list[ConnectionRow] = []
         while True:
             page = await self._core.store.find(
-                tenant=tenant, owner=owner, provider=None, status=Status.REVOCATION_PENDING.value,
+                tenant=tenant, owner=owner, provider=None, status=None if status is None else status.value,
                 after_id=found[-1].id if found else "", limit=_PAGE,
             )  # fmt: skip
             found += page

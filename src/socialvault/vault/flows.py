@@ -122,13 +122,14 @@ class Flows:
         wanted = ordered((*asked, *provider.identity_scopes))
         if not connection_id:
             return wanted
-        row = await self._core.row(connection_id, tenant, owner)
+        row = await self._core.any_row(connection_id, tenant, owner)
         if row.account.provider != provider.slug or row.account.parent_id:
             raise ConfigurationError(
                 f"connection {connection_id!r} can't be reconnected at {provider.slug!r}", argument="connection_id"
             )
-        stored = await self._core.open(row)  # asking for less could take away what was granted before
-        return ordered((*wanted, *sorted(stored.token.scopes or ())))
+        stored = await self._core.replaceable(row)
+        granted = (stored and stored.token.scopes) or ()
+        return ordered((*wanted, *sorted(granted)))  # asking for less could take away what was granted before
 
     async def _server(self, provider: Provider) -> ServerMetadata:
         server = provider.static_server
@@ -298,7 +299,7 @@ class Flows:
         )
 
     async def _check_same_account(self, callback: Callback, connection_id: str, grant: Grant) -> None:
-        row = await self._core.row(connection_id, callback.tenant, callback.owner)
+        row = await self._core.any_row(connection_id, callback.tenant, callback.owner)
         if row.account.subject != grant.identity.subject:
             raise AccountMismatchError(
                 f"{callback.provider.slug}: another account signed in than the one that is connected"

@@ -52,9 +52,12 @@ class Grants:
 
     async def connect(
         self, provider: Provider, tenant: str, owner: str, token: TokenSet, identity: Identity,
-        requested: tuple[str, ...], *, parent_id: str = "", kind: str = "",
+        requested: tuple[str, ...], *, parent_id: str = "", kind: str = "", replace_own: bool = True,
     ) -> tuple[ConnectionRow, bool]:  # fmt: skip
         """Store a grant as a new connection, or as the next generation of the owner's own one.
+
+        Args:
+            replace_own: False leaves the owner's own connection as it is.
 
         Returns:
             The row as stored, and whether it is new.
@@ -74,6 +77,8 @@ class Grants:
                     return arrived.row, True
                 if existing.owner != owner:
                     raise AlreadyConnectedError(f"{provider.slug}: another owner has connected this account")
+                if not replace_own:
+                    return existing, False
                 written = await self._over(existing, arrived)
                 if written is not None:
                     return written.row, False
@@ -86,10 +91,14 @@ class Grants:
     async def _over(self, existing: ConnectionRow, arrived: Arrived) -> Written | None:
         """Write a new grant over the owner's own connection; what it leaves out is kept."""
         record, token = arrived.record, arrived.record.token
-        stored = await self._core.open(existing) if existing.envelope else None
+        rolled_back = await self._core.is_rolled_back(existing)
+        stored = await self._core.replaceable(existing)
         merged = merge(stored.token, token) if stored else token
         again = self.record(arrived.provider, existing.id, merged, record.identity, record.requested)
-        return await self._saving.write(replace(arrived, row=existing, record=again))
+        written = await self._saving.write(replace(arrived, row=existing, record=again))
+        if written is not None and rolled_back:
+            await self._core.anchor_anew(written.row)
+        return written
 
     def _blank(self, account: AccountKey, owner: str, kind: str) -> ConnectionRow:
         now = self._core.clock.now_seconds()

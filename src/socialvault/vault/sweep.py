@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from socialvault.exceptions import (
     ConfigurationError,
     ConnectionNotFoundError,
+    EncryptionError,
     ReauthorizationRequiredError,
     SocialVaultError,
 )
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 #: How many provider calls are under way at once.
 IN_FLIGHT = 50
 
+#: A record that does not open stays due, and is left as it is. So long this process passes over it, since it would take
+#: the place of one that can be renewed.
+_SET_ASIDE_SECONDS = 3600.0
+_MOST_SET_ASIDE = 100_000
+
 Outcome = Literal["renewed", "busy", "failed", "reauthorization_required"]
 
 
@@ -40,6 +46,7 @@ class Sweeps:
         self._circuits = circuits
         self._custody = custody
         self._outbox = outbox
+        self._set_aside: dict[str, float] = {}
 
     async def renew_due(self, limit: int, budget: int | Mapping[str, int] | None) -> Sweep:
         """See ``AsyncVault.renew_due``."""
@@ -65,10 +72,11 @@ class Sweeps:
         """Return what is due and may be taken up, the longest due first, and how much of it may not be."""
         found: list[ConnectionRow] = []
         deferred = 0
+        now = self._core.clock.now_seconds()
+        self._set_aside = {key: until for key, until in self._set_aside.items() if until > now}
         for provider in self._core.providers.by_slug.values():
-            rows = await self._core.store.find_due(
-                provider.slug, provider.client_id, self._core.clock.now_seconds(), limit
-            )
+            due = await self._core.store.find_due(provider.slug, provider.client_id, now, limit + len(self._set_aside))
+            rows = [row for row in due if row.id not in self._set_aside][:limit]
             taken = self._circuits.most(provider.slug, min(_most(budget, provider.slug, limit), len(rows)))
             found += rows[:taken]
             deferred += len(rows) - taken
@@ -84,10 +92,16 @@ class Sweeps:
             import logging
 
             logging.getLogger("socialvault").info("a renewal failed: %s: %s", type(problem).__name__, problem)
+            if isinstance(problem, EncryptionError) and problem.action != "retry":
+                self._pass_over(row)
             return "failed"
         if token is None:
             return "busy"
         return "renewed" if token.generation > row.generation else "failed"
+
+    def _pass_over(self, row: ConnectionRow) -> None:
+        if len(self._set_aside) < _MOST_SET_ASIDE:
+            self._set_aside[row.id] = self._core.clock.now_seconds() + _SET_ASIDE_SECONDS
 
     async def _revoke(self, limit: int) -> int:
         entries = await self._core.store.find_revocations(self._core.clock.now_seconds(), limit)

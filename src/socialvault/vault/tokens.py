@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import MICROSECONDS, open_access
-from socialvault.exceptions import MissingScopesError
+from socialvault.exceptions import EncryptionError, MissingScopesError
 from socialvault.vault.core import not_found
 from socialvault.vault.settings import check_owner
 
@@ -30,13 +30,30 @@ class Tokens:
         self._keyring = core.keyring
         self._cached = core.keyring.cached
         self._now_seconds = core.clock.now_seconds
+        self._served = self._valid if core.anchor is None else self._anchored
         #: See ``AsyncVault.token``; its last argument is what the token is read for.
-        self.token = self._told if core.events.reads else self._valid
+        self.token = self._told if core.events.reads else self._served
 
     async def _told(self, connection_id: str, owner: str, tenant: str, reason: str = "") -> AccessToken:
-        """As `_valid`, for a vault with an observer of reads."""
-        token = await self._valid(connection_id, owner, tenant)
+        """As `_served`, for a vault with an observer of reads."""
+        token = await self._served(connection_id, owner, tenant)
         await self._core.events.about_read(token, tenant, owner, reason)
+        return token
+
+    async def _anchored(self, connection_id: str, owner: str, tenant: str, _reason: str = "") -> AccessToken:
+        """As `_valid`, for a vault with an anchor: a token that was put back from an old copy is not handed out."""
+        token = await self._valid(connection_id, owner, tenant)
+        if self._core.anchor is None:
+            return token
+        floor = await self._core.anchor.highest(token.connection_id)
+        if token.generation < floor:  # renewed since it was read, or rolled back
+            token = await self._valid(connection_id, owner, tenant)
+            if token.generation < floor:
+                await self._core.refuse_rolled_back(
+                    token.connection_id, tenant, owner, token.provider, token.generation
+                )
+        elif token.generation > floor:  # not anchored yet, unless it waits for the store in the escrow
+            await self._core.row(token.connection_id, tenant, owner)
         return token
 
     async def _valid(self, connection_id: str, owner: str, tenant: str, _reason: str = "") -> AccessToken:
@@ -49,10 +66,14 @@ class Tokens:
         status, generation, provider, issuer, parent_id, envelope = row
         if status == _ACTIVE and envelope:
             now = self._now_seconds()
-            sealer = self._cached(envelope, tenant, owner, now)
-            if sealer is None:
-                sealer = await self._keyring.for_opening(envelope, tenant, owner)
-            token, due_us = open_access(sealer, envelope, provider, issuer, connection_id, generation)
+            try:
+                sealer = self._cached(envelope, tenant, owner, now)
+                if sealer is None:
+                    sealer = await self._keyring.for_opening(envelope, tenant, owner)
+                token, due_us = open_access(sealer, envelope, provider, issuer, connection_id, generation)
+            except EncryptionError as problem:
+                await self._core.tell_refused(problem, connection_id, tenant, owner, provider, generation)
+                raise
             if now * MICROSECONDS < due_us:
                 return token
         elif status == _ACTIVE and parent_id:

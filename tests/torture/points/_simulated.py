@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -36,9 +35,9 @@ def no_circuit() -> None:
 @contextmanager
 def simulated(bench: Bench, name: str) -> Iterator[Bench]:
     """Lend a copy of the bench with a provider of its own on a fixed port, and a folder of its own."""
-    inside: Any = copy(bench)
-    inside.directory = bench.directory / name
-    inside.directory.mkdir(mode=0o700)
+    directory = bench.directory / name
+    directory.mkdir(mode=0o700)
+    inside: Any = bench.at(bench.place.beside(directory), directory)
     with Sandbox(port=_free_port()) as sandbox:
         sandbox.clock.freeze()
         inside.sandbox = sandbox

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from socialvault import AsyncVault, LocalKeyring
 from torture.bench import REDIRECT_URI, Bench
 from torture.mutations import mutation
-from torture.point import Tally, point
+from torture.point import ALREADY_ASYNC, Tally, point
 
 if TYPE_CHECKING:
     from socialvault.model.sweep import Sweep
@@ -50,9 +50,10 @@ def half_a_sweep() -> None:
     short=300,
     long=1_000,
     mutations=("one_at_a_time", "half_a_sweep"),
+    not_on={"async": ALREADY_ASYNC},
 )
 def sweep_budget(bench: Bench, trials: int) -> Tally:
-    """One sweep of `trials` due tokens by an ``AsyncVault`` on SQLite, between two raw loops over as many."""
+    """One sweep of `trials` due tokens by an ``AsyncVault``, between two raw loops over as many."""
     tally = Tally()
     provider = bench.sandbox.provider("x")
     with bench.vault(provider) as vault:
@@ -91,8 +92,8 @@ def _holds(bench: Bench, vault: object, connection_id: str, live: frozenset[str]
 
 async def _sweep_seconds(bench: Bench, provider: Provider, count: int) -> tuple[float, Sweep]:
     async with AsyncVault(
-        providers=[provider], store=bench.store_url, keys=LocalKeyring([bench.keys]), redirect_uri=REDIRECT_URI,
-        escrow=bench.escrow,
+        providers=[provider], store=bench.open_async_store(), keys=LocalKeyring([bench.keys]),
+        redirect_uri=REDIRECT_URI, escrow=bench.escrow,
     ) as vault:  # fmt: skip
         began = time.perf_counter()
         sweep = await vault.renew_due(limit=count)

@@ -17,7 +17,7 @@ from socialvault import AsyncVault, LocalKeyring
 from socialvault.exceptions import SocialVaultError
 from torture.bench import MINE, REDIRECT_URI, batches
 from torture.mutations import mutation
-from torture.point import Tally, point
+from torture.point import ALREADY_ASYNC, Tally, point
 from torture.points._judging import Case, cases, token_requests
 from torture.points.kills import Flow, flow, rows_of
 
@@ -67,7 +67,7 @@ def no_drain() -> None:
 def async_vault(bench: Bench) -> AsyncVault:
     """Make a vault for event loops over the bench's store and escrow."""
     return AsyncVault(
-        providers=[bench.sandbox.provider("x")], store=bench.store_url, keys=LocalKeyring([bench.keys]),
+        providers=[bench.sandbox.provider("x")], store=bench.open_async_store(), keys=LocalKeyring([bench.keys]),
         redirect_uri=REDIRECT_URI, escrow=bench.escrow,
     )  # fmt: skip
 
@@ -99,7 +99,7 @@ def judge(tally: Tally, bench: Bench, vault: Vault, given: Sequence[Case], left_
 
 @point(
     "A caller that is cancelled in a refresh or a code exchange does not stop it: the store holds the current token.",
-    short=40, long=1000, mutations=("callers_own_work", "no_guard"),
+    short=40, long=1000, mutations=("callers_own_work", "no_guard"), not_on={"async": ALREADY_ASYNC},
 )  # fmt: skip
 def caller_cancelled(bench: Bench, trials: int) -> Tally:
     """Cancel tasks after random times; every fifth one is a callback, whose code is spent once it is sent."""
@@ -151,7 +151,7 @@ def _judge_callback(tally: Tally, bench: Bench, vault: Vault, given: Flow) -> No
 
 @point(
     "A browser that hangs up while a server refreshes for it does not stop the refresh.",
-    short=10, long=200, mutations=("callers_own_work",),
+    short=10, long=200, mutations=("callers_own_work",), not_on={"async": ALREADY_ASYNC},
 )  # fmt: skip
 def client_disconnect(bench: Bench, trials: int) -> Tally:
     """Hang up on a server that cancels its handlers when their client is gone, as Django does."""
@@ -225,7 +225,7 @@ def _hang_up(bench: Bench, port: int, case: Case) -> None:
 
 @point(
     "A server that is told to stop in the middle of a refresh finishes it first.",
-    short=10, long=200, mutations=("callers_own_work", "no_drain"),
+    short=10, long=200, mutations=("callers_own_work", "no_drain"), not_on={"async": ALREADY_ASYNC},
 )  # fmt: skip
 def sigterm(bench: Bench, trials: int) -> Tally:
     """SIGTERM at random moments to processes that cancel their callers, close, and end."""

@@ -12,6 +12,7 @@ from socialvault.exceptions import ConnectionNotFoundError, SocialVaultError
 from socialvault.model.status import Status
 from socialvault.runtimes.threads import run
 from torture.bench import MINE, OWNER, TENANT, batches
+from torture.changes import answer, change_store
 from torture.mutations import mutation
 from torture.point import Tally, point
 from torture.points._judging import PAST_DEADLINES_SECONDS, Ahead, Case, cases
@@ -45,30 +46,37 @@ def late_tokens_not_revoked() -> None:
     Outbox.revoke_late = dropped  # type: ignore[method-assign]
 
 
-@mutation("no tombstone: a token is written whatever the status is")
+@mutation("no tombstone: a token that comes after a disconnect counts as written")
 def resurrecting_store() -> None:
-    """Write over tombstones."""
-    from socialvault.stores.sqlite import store
+    """Take tombstones for live rows."""
 
-    store._WRITE_TOKEN = store._WRITE_TOKEN.replace(f"AND {store.LIVE}", "")
-    store._LIVE_STATUS = store._LIVE_STATUS.replace(f"AND {store.LIVE}", "")
+    async def write_token(store: Any, original: Any, write: Any) -> Any:
+        return await original(write) or Status.ACTIVE
+
+    change_store("write_token", write_token)
 
 
 @mutation("siblings are ignored: a revocation that ends the whole grant is sent whoever shares it")
 def siblings_ignored() -> None:
     """See none."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.count_grant_siblings = lambda store, row: 0  # type: ignore[method-assign]
+    change_store("count_grant_siblings", answer(0))
 
 
 @mutation("a reconnect cancels no pending revocation, and none is held back for it")
 def reconnect_cancels_nothing() -> None:
-    """Cancel nothing."""
-    from socialvault.stores.sqlite import store
-
+    """Cancel nothing: queue again what inserting a connection cancelled."""
     siblings_ignored()
-    store.keep_grant = lambda execute, row: None
+
+    async def insert(store: Any, original: Any, row: Any) -> Any:
+        account = row.account
+        former = await store.list_for_account(account.provider, account.client_id, account.issuer, account.subject)
+        pending = [one for each in former for one in await store.list_revocations(each.id)]
+        written = await original(row)
+        for revocation in pending:
+            await store.queue_revocation(revocation)
+        return written
+
+    change_store("insert", insert)
 
 
 # --- two processes --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from torture.bench import MINE, OWNER, REDIRECT_URI, TENANT
+from torture.changes import answer, change_store
 from torture.mutations import mutation
 from torture.point import Tally, point
 from torture.points._judging import Case, cases, token_requests, within
@@ -48,10 +49,8 @@ def inherited_flights() -> None:
 @mutation("neither lease nor intent: every process renews for itself")
 def everybody_renews() -> None:
     """Keep nobody away."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.acquire_lease = lambda store, connection_id, holder, ttl_seconds: True  # type: ignore[method-assign]
-    SQLiteStore.open_intent = lambda store, intent: True  # type: ignore[method-assign]
+    change_store("acquire_lease", answer(value=True))
+    change_store("open_intent", answer(value=True))
 
 
 @mutation("open() loads nothing ahead: a fork may come in the middle of a module's first import")
@@ -203,6 +202,7 @@ _PROGRAM = """
 @point(
     "A process that forks while a thread loads what its first renewal needs: the child is served.",
     short=3, long=100, mutations=("nothing_prepared",),
+    not_on={"async": "the fresh interpreter has a blocking vault, which opens a blocking store"},
 )  # fmt: skip
 def forked_at_first_use(bench: Bench, trials: int) -> Tally:
     """Fork inside the imports of a fresh interpreter, each trial in another one."""

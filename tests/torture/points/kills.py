@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from socialvault.model.status import Status
 from socialvault.runtimes.threads import run
 from socialvault.sandbox.failpoints import Failpoints, Kill, Record
 from torture.bench import MINE, batches
+from torture.changes import change_store
 from torture.mutations import mutation
 from torture.point import Tally, point
 from torture.points._judging import PAST_DEADLINES_SECONDS, Ahead, Case, at_once, cases, token_requests, within
@@ -264,14 +265,11 @@ def revoked_before_tombstone() -> None:
 @mutation("a pending flow is not claimed before its code is sent")
 def unclaimed_flow() -> None:
     """Leave it pending."""
-    from dataclasses import replace
 
-    from socialvault.stores.sqlite import SQLiteStore
+    async def unclaimed(store: Any, _original: Any, state_hash: bytes, **_whose: Any) -> Any:
+        return replace(await store.get_state(state_hash), phase="claimed")
 
-    def unclaimed(store, state_hash, **whose):  # type: ignore[no-untyped-def]
-        return replace(store.get_state(state_hash), phase="claimed")
-
-    SQLiteStore.claim_state = unclaimed  # type: ignore[method-assign]
+    change_store("claim_state", unclaimed)
 
 
 @point(

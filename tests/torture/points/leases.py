@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -17,10 +15,6 @@ from torture.points.single_flight import crowd, of_grants, refresh_mark, token_r
 _LATENCY = timedelta(milliseconds=250)
 _PROCESSES, _CALLERS, _PER_ROUND = 4, 2, 10
 _PATIENCE_SECONDS = 3.0
-_HELD = "SELECT id, lease_holder FROM connections WHERE lease_until_seconds IS NOT NULL"
-_TAKE_AWAY = """
-    UPDATE connections SET lease_holder = '', lease_until_seconds = NULL WHERE id = ? AND lease_holder = ?
-"""
 
 
 def _contended(bench: Bench, connections: int, during: Callable[[list[str]], None], **options: Any) -> Tally:
@@ -64,14 +58,13 @@ def lease_deleted(bench: Bench, trials: int) -> Tally:
     def take_away(ids: list[str]) -> None:
         planned: dict[tuple[str, str], float] = {}
         until = time.monotonic() + _PATIENCE_SECONDS
-        with closing(sqlite3.connect(bench.directory / "vault.db", timeout=30, isolation_level=None)) as database:
-            while time.monotonic() < until and not all(taken[connection_id] for connection_id in ids):
-                for held in database.execute(_HELD).fetchall():
-                    planned.setdefault(held, time.monotonic() + bench.random.uniform(0.0, _LATENCY.total_seconds()))
-                for held in [held for held, at in planned.items() if at <= time.monotonic()]:
-                    taken[held[0]] += database.execute(_TAKE_AWAY, held).rowcount
-                    planned[held] = until
-                time.sleep(0.005)
+        while time.monotonic() < until and not all(taken[connection_id] for connection_id in ids):
+            for held in bench.place.held_leases():
+                planned.setdefault(held, time.monotonic() + bench.random.uniform(0.0, _LATENCY.total_seconds()))
+            for held in [held for held, at in planned.items() if at <= time.monotonic()]:
+                taken[held[0]] += bench.place.take_lease_away(*held)
+                planned[held] = until
+            time.sleep(0.005)
 
     tally = _contended(bench, trials, take_away)
     missed = trials - sum(1 for connection_id in taken if taken[connection_id])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from torture.bench import Bench
+from torture.changes import change_store
 from torture.mutations import mutation
 from torture.point import Tally, point
 from torture.points.single_flight import SharedClock, ask, crowd, of_grants, refresh_mark, token_requests
@@ -110,24 +113,18 @@ def grace_unused() -> None:
 @mutation("uncertainty forgotten: after a failure nobody knows that the token may have been spent")
 def uncertainty_forgotten() -> None:
     """Write every failure down as one that can't have spent the token."""
-    from dataclasses import replace
 
-    from socialvault.stores.sqlite import SQLiteStore
+    async def certain(_store: Any, original: Any, failure: Any) -> Any:
+        return await original(replace(failure, uncertain=False))
 
-    write = SQLiteStore.write_failure
-    SQLiteStore.write_failure = lambda store, failure: write(store, replace(failure, uncertain=False))  # type: ignore[method-assign]
+    change_store("write_failure", certain)
 
 
 @mutation("a failure ends its intent: the token may be presented again as soon as anybody asks")
 def failure_ends_intent() -> None:
     """Write every failure down as one that nothing need wait for."""
-    from dataclasses import replace
 
-    from socialvault.stores.sqlite import SQLiteStore
+    async def at_once(_store: Any, original: Any, failure: Any) -> Any:
+        return await original(replace(failure, open=False, retry_at_seconds=failure.at_seconds))
 
-    write = SQLiteStore.write_failure
-
-    def at_once(store, failure):  # type: ignore[no-untyped-def]
-        return write(store, replace(failure, open=False, retry_at_seconds=failure.at_seconds))
-
-    SQLiteStore.write_failure = at_once  # type: ignore[method-assign]
+    change_store("write_failure", at_once)

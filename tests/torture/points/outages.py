@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from torture.bench import Bench
 
 _OUTAGE_SECONDS = 5.0
-#: Longer than SQLite itself waits.
-_LOCK_SECONDS = 5.5
+#: How much longer somebody holds the database than the store itself waits for it.
+_LONGER_SECONDS = 0.5
 _AT_ONCE = 25
 _GRACE = timedelta(minutes=5)
 
@@ -187,14 +186,12 @@ class Lock:
     """A hook: at the provider's answer, somebody takes the database for so long."""
 
     def __init__(self, bench: Bench, seconds: float) -> None:
-        self._path, self._seconds = bench.directory / "vault.db", seconds
+        self._place, self._seconds = bench.place, seconds
         self._once = threading.Lock()
 
     def __call__(self, name: str) -> None:
         if name == "transport.send.after" and self._once.acquire(blocking=False):
-            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-            connection.execute("BEGIN EXCLUSIVE")
-            threading.Timer(self._seconds, connection.close).start()
+            self._place.seize(self._seconds)
 
 
 @point(
@@ -202,11 +199,11 @@ class Lock:
     short=3, long=50, mutations=("no_escrow_no_patience",),
 )  # fmt: skip
 def database_locked(bench: Bench, trials: int) -> Tally:
-    """Lock the file for longer than SQLite waits by itself."""
+    """Lock it for longer than the store waits by itself."""
     tally, vault = Tally(), bench.vault()
     vault.open()
     for batch in batches(cases(bench, vault, trials), _AT_ONCE):
-        lock = Lock(bench, _LOCK_SECONDS)
+        lock = Lock(bench, bench.place.patience_seconds + _LONGER_SECONDS)
         for case, problem in zip(batch, at_once(lambda case: _served(bench, lock, case), batch), strict=True):  # noqa: B023
             end = "connected"
             if problem.startswith("StoreUnavailableError") and not token_requests(bench, case.grant_id):

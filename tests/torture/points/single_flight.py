@@ -17,6 +17,7 @@ from socialvault.exceptions import SocialVaultError
 from socialvault.runtimes.threads import run
 from socialvault.sandbox.log import LogEntry, token_fingerprint
 from torture.bench import MINE, PATIENCE_SECONDS, Bench
+from torture.changes import answer, change_store
 from torture.mutations import mutation
 from torture.point import Tally, point
 
@@ -264,10 +265,8 @@ def failing_once(bench: Bench, trials: int) -> Tally:
 @mutation("no lease and no intent: whoever finds the token expired presents it")
 def no_lease_no_intent() -> None:
     """Let everybody in."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.acquire_lease = lambda store, connection_id, holder, ttl_seconds: True  # type: ignore[method-assign]
-    SQLiteStore.open_intent = lambda store, intent: True  # type: ignore[method-assign]
+    change_store("acquire_lease", answer(value=True))
+    change_store("open_intent", answer(value=True))
 
 
 @mutation("no waiting: who can't renew now is told so at once")
@@ -281,6 +280,4 @@ def no_waiting() -> None:
 @mutation("no record of failures: the next one can't know that a renewal has just failed")
 def no_failure_record() -> None:
     """Write no failure down."""
-    from socialvault.stores.sqlite import SQLiteStore
-
-    SQLiteStore.write_failure = lambda store, write: True  # type: ignore[method-assign]
+    change_store("write_failure", answer(value=True))

@@ -8,24 +8,23 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from operator import itemgetter
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from socialvault import AsyncVault, LocalKeyring
 from socialvault.exceptions import ReauthorizationRequiredError, SocialVaultError
 from socialvault.sandbox.log import token_fingerprint
-from torture.bench import MINE, PATIENCE_SECONDS, REDIRECT_URI, Bench, Worker, batches
+from torture.bench import MINE, OWNER, PATIENCE_SECONDS, REDIRECT_URI, TENANT, Bench, Worker, batches
+from torture.changes import change_store
 from torture.mutations import mutation
-from torture.point import Tally, point
+from torture.point import ALREADY_ASYNC, Tally, point
 from torture.points.single_flight import Answer, ask, of_grants, refresh_mark, token_requests
 
 if TYPE_CHECKING:
@@ -48,15 +47,6 @@ _INTERRUPTED = "reauthorization_required(refresh_interrupted)"
 _WAKINGS = {
     "woken before the deadline": (0.0, 2.0), "woken after the deadline": (2.0, 4.0), "woken long after it": (4.5, 5.5)
 }  # fmt: skip
-#: The database itself tells when which token was about to be presented, whatever the library makes of it later.
-_AUDIT = """
-    CREATE TABLE audit (connection_id TEXT, digest TEXT, sent_at REAL, deadline REAL);
-    CREATE TRIGGER audit_intents AFTER UPDATE OF intent_attempt ON connections
-    WHEN NEW.intent_attempt > OLD.intent_attempt BEGIN
-        INSERT INTO audit
-        VALUES (NEW.id, lower(hex(NEW.intent_digest)), NEW.intent_sent_at_seconds, NEW.intent_deadline_seconds);
-    END;
-"""
 
 
 @dataclass
@@ -64,12 +54,12 @@ class Trial:
     """One holder that is stopped, with a database of its own, as it may stop in the middle of a transaction.
 
     Attributes:
-        woken: when, in words.
+        bench: with its own rows and escrow. woken: when, in words.
         begins_at, stopped_at, woken_at: seconds after the batch began. signalled: when that was really done.
         warm_id: of a connection that the holder renews before, so that what it loads once is there.
     """
 
-    directory: Path
+    bench: Bench
     woken: str
     begins_at: float
     stopped_at: float
@@ -114,15 +104,12 @@ class Start:
         time.sleep(max(0.0, self._at_seconds.value + seconds - time.monotonic()))
 
 
-def _vault(bench: Bench, directory: Path) -> Vault:
-    """Open a vault on a trial's own database and escrow, with everything scaled down."""
+def _vault(bench: Bench) -> Vault:
+    """Open a vault on a trial's own rows and escrow, with everything scaled down."""
     from socialvault.api.assembly import SystemClock
-    from socialvault.stores.escrow import FileEscrow
-    from socialvault.stores.sqlite import SQLiteStore
     from socialvault.transports.httpx import HttpxTransport
 
     return bench.vault(
-        store=SQLiteStore(directory / "vault.db"), escrow=FileEscrow(directory / "escrow"),
         transport=HttpxTransport(clock=SystemClock(), settings=_transport_settings()), lease=_LEASE,
         exchange_deadline=_DEADLINE,
     )  # fmt: skip
@@ -134,10 +121,10 @@ def _transport_settings() -> TransportSettings:
     return TransportSettings(total_deadline=_TRANSPORT_DEADLINE, connect_timeout=_TRANSPORT_DEADLINE)
 
 
-def _hold(bench: Bench, directory: Path, ids: tuple[str, str], begins_at: float, start: Start) -> Answer:
+def _hold(_bench: Bench, own: Bench, ids: tuple[str, str], begins_at: float, start: Start) -> Answer:
     """Renew. The process lives until the guarded work is done, whatever its caller was told meanwhile."""
     connection_id, warm_id = ids
-    vault = _vault(bench, directory)
+    vault = _vault(own)
     ask(vault, warm_id)
     start.wait()
     start.sleep_until(begins_at)
@@ -146,9 +133,9 @@ def _hold(bench: Bench, directory: Path, ids: tuple[str, str], begins_at: float,
     return answer
 
 
-def _hold_async(bench: Bench, directory: Path, ids: tuple[str, str], begins_at: float, start: Start) -> Answer:
+def _hold_async(_bench: Bench, own: Bench, ids: tuple[str, str], begins_at: float, start: Start) -> Answer:
     """As `_hold`, in an event loop."""
-    return asyncio.run(_renewed(_async_vault(bench, directory), *ids, begins_at, start))
+    return asyncio.run(_renewed(_async_vault(own), *ids, begins_at, start))
 
 
 async def _renewed(vault: AsyncVault, connection_id: str, warm_id: str, begins_at: float, start: Start) -> Answer:
@@ -166,23 +153,22 @@ async def _renewed(vault: AsyncVault, connection_id: str, warm_id: str, begins_a
     return answer
 
 
-def _async_vault(bench: Bench, directory: Path) -> AsyncVault:
+def _async_vault(bench: Bench) -> AsyncVault:
     from socialvault.api.assembly import SystemClock
     from socialvault.stores.escrow import AsyncFileEscrow
-    from socialvault.stores.sqlite import AsyncSQLiteStore
     from socialvault.transports.httpx import AsyncHttpxTransport
 
     return AsyncVault(
-        providers=[bench.sandbox.provider("x")], store=AsyncSQLiteStore(directory / "vault.db"),
-        keys=LocalKeyring([bench.keys]), redirect_uri=REDIRECT_URI, escrow=AsyncFileEscrow(directory / "escrow"),
+        providers=[bench.sandbox.provider("x")], store=bench.open_async_store(),
+        keys=LocalKeyring([bench.keys]), redirect_uri=REDIRECT_URI, escrow=AsyncFileEscrow(bench.escrow),
         transport=AsyncHttpxTransport(clock=SystemClock(), settings=_transport_settings()), lease=_LEASE,
         exchange_deadline=_DEADLINE,
     )  # fmt: skip
 
 
-def _wait_beside(bench: Bench, waiting: list[tuple[Path, str, float]], start: Start) -> list[Answer]:
+def _wait_beside(_bench: Bench, waiting: list[tuple[Bench, str, float]], start: Start) -> list[Answer]:
     """Ask for the same tokens from another process, as long as it says to try again."""
-    vaults = [_vault(bench, directory) for directory, *_ in waiting]
+    vaults = [_vault(own) for own, *_ in waiting]
     for vault in vaults:
         vault.open()
     start.wait()
@@ -206,14 +192,14 @@ def _wait_beside(bench: Bench, waiting: list[tuple[Path, str, float]], start: St
 def _prepare(bench: Bench, number: int, begins_at: float, woken: str) -> Trial:
     directory = bench.directory / f"trial-{number}"
     directory.mkdir()
-    vault = _vault(bench, directory)
+    own = bench.at(bench.place.of_trial(directory), directory)
+    vault = _vault(own)
     connection_id, warm_id = bench.connect(vault, 2)
-    with closing(sqlite3.connect(directory / "vault.db")) as database:
-        database.executescript(_AUDIT)
+    own.place.watch_intents()
     stopped_at = bench.random.uniform(0.0, _LATENCY.total_seconds() + 0.1)
     woken_at = max(stopped_at, bench.random.uniform(*_WAKINGS[woken]))
     return Trial(
-        directory, woken, begins_at, begins_at + stopped_at, begins_at + woken_at, vault, connection_id, warm_id,
+        own, woken, begins_at, begins_at + stopped_at, begins_at + woken_at, vault, connection_id, warm_id,
         refresh_mark(bench, vault, connection_id),
     )  # fmt: skip
 
@@ -223,9 +209,9 @@ def _play(bench: Bench, trials: list[Trial], hold: Callable[..., Answer]) -> Non
     start, holders = Start(len(trials) + 2), []
     for trial in trials:
         ids = (trial.connection_id, trial.warm_id)
-        holders.append(bench.start(hold, trial.directory, ids, trial.begins_at, start))
+        holders.append(bench.start(hold, trial.bench, ids, trial.begins_at, start))
         trial.holder = holders[-1]
-    waiting = [(trial.directory, trial.connection_id, trial.begins_at) for trial in trials]
+    waiting = [(trial.bench, trial.connection_id, trial.begins_at) for trial in trials]
     beside = bench.start(_wait_beside, waiting, start)
     start.until_all_are_ready([*holders, beside])
     bench.sandbox.fault("x", "token", times=None, latency=_LATENCY, at="after_commit")
@@ -253,9 +239,7 @@ def _signals(trials: list[Trial]) -> Iterator[tuple[float, signal.Signals, Trial
 
 def _first_sent(trial: Trial) -> dict[str, float]:
     """Return when each token was first about to be presented, by fingerprint: so the database says."""
-    with closing(sqlite3.connect(trial.directory / "vault.db")) as database:
-        intents = database.execute("SELECT digest, sent_at FROM audit ORDER BY sent_at DESC").fetchall()
-    return {digest[:16]: sent_at for digest, sent_at in intents}
+    return trial.bench.place.intents(trial.connection_id)
 
 
 def _too_early(trial: Trial, sent: list[LogEntry]) -> str:
@@ -352,7 +336,7 @@ def holder_stopped(bench: Bench, trials: int) -> Tally:
 
 @point(
     "A holder in an event loop, stopped and woken in the same way, leaves the newest token stored too",
-    short=9, long=500, mutations=("no_late_winner",),
+    short=9, long=500, mutations=("no_late_winner",), not_on={"async": ALREADY_ASYNC},
 )  # fmt: skip
 def holder_stopped_async(bench: Bench, trials: int) -> Tally:
     """Stop holders that renew in an event loop."""
@@ -382,13 +366,9 @@ def holder_stopped_reuse(bench: Bench, trials: int) -> Tally:
 @mutation("no late winner: a token that arrives after the verdict does not undo it")
 def no_late_winner() -> None:
     """Write tokens over active connections alone."""
-    from socialvault.stores.sqlite import SQLiteStore
 
-    write = SQLiteStore.write_token
+    async def strict(store: Any, original: Any, write: Any) -> Any:
+        row = await store.get(write.connection_id, TENANT, OWNER)
+        return await original(write) if row.status == "active" else None
 
-    def strict(store, change):  # type: ignore[no-untyped-def]
-        with store._durable as execute:
-            found = execute("SELECT status FROM connections WHERE id = ?", (change.connection_id,)).fetchone()
-        return write(store, change) if found and found[0] == "active" else None
-
-    SQLiteStore.write_token = strict  # type: ignore[method-assign]
+    change_store("write_token", strict)

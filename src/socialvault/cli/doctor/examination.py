@@ -6,15 +6,19 @@ from typing import TYPE_CHECKING
 
 from socialvault.cli.doctor.clock import judge_clocks, read_clocks
 from socialvault.cli.doctor.findings import Finding, wrong
+from socialvault.cli.doctor.redis import examine_redis
 from socialvault.cli.doctor.sqlite import judge_sqlite, sqlite_facts
 from socialvault.cli.opening import OpenVault, application_vault, stored_vault
 from socialvault.exceptions import SocialVaultError
 from socialvault.keys.local import LocalKeyring
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from socialvault.vault.core import Core
+
+    #: A look at an open vault that not every examination takes.
+    Look = Callable[[OpenVault], Iterator[Finding]]
 
 _NO_ESCROW = Finding(
     "warn", "escrow",
@@ -23,25 +27,29 @@ _NO_ESCROW = Finding(
 )  # fmt: skip
 
 
-def examine(vault: str | None, store: str | None, keys_env: str) -> Iterator[Finding]:
-    """Look at everything that the options name."""
+def examine(vault: str | None, store: str | None, keys_env: str, looks: Sequence[Look] = ()) -> Iterator[Finding]:
+    """Look at everything that the options name.
+
+    Args:
+        looks: to be taken at an open vault as well.
+    """
     if vault is not None:
-        yield from _examine_application(vault)
+        yield from _examine_application(vault, looks)
     else:
-        yield from _examine_store(store, keys_env)
+        yield from _examine_store(store, keys_env, looks)
 
 
-def _examine_application(name: str) -> Iterator[Finding]:
+def _examine_application(name: str, looks: Sequence[Look]) -> Iterator[Finding]:
     try:
         with application_vault(name) as found:
-            yield from _examine_vault(found)
+            yield from _examine_vault(found, looks)
             yield _escrow(found)
             yield from _redirect_uris(found.core)
     except SocialVaultError as problem:
         yield wrong("vault", problem)
 
 
-def _examine_store(store: str | None, keys_env: str) -> Iterator[Finding]:
+def _examine_store(store: str | None, keys_env: str, looks: Sequence[Look]) -> Iterator[Finding]:
     try:
         keyring = LocalKeyring.from_env(keys_env)
     except SocialVaultError as problem:
@@ -54,12 +62,12 @@ def _examine_store(store: str | None, keys_env: str) -> Iterator[Finding]:
         return
     try:
         with stored_vault(store, keys_env) as found:
-            yield from _examine_vault(found)
+            yield from _examine_vault(found, looks)
     except SocialVaultError as problem:
         yield wrong("store", problem)
 
 
-def _examine_vault(found: OpenVault) -> Iterator[Finding]:
+def _examine_vault(found: OpenVault, looks: Sequence[Look]) -> Iterator[Finding]:
     core = found.core
     first = read_clocks(core.clock)
     try:
@@ -72,7 +80,10 @@ def _examine_vault(found: OpenVault) -> Iterator[Finding]:
     facts = sqlite_facts(core.store)
     if facts is not None:
         yield from judge_sqlite(facts)
+    yield from examine_redis(found)
     yield from judge_clocks(first, read_clocks(core.clock), facts.newest_write_seconds if facts else None)
+    for look in looks:
+        yield from look(found)
 
 
 def _canary(found: OpenVault) -> Finding:

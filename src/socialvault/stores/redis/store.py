@@ -1,0 +1,323 @@
+"""`RedisStore`: every operation is one command, or one script that the server runs as one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from socialvault.stores.redis.columns import TOKEN, token_row
+from socialvault.stores.redis.layout import Layout
+from socialvault.stores.redis.links import Link
+from socialvault.stores.redis.operations import Operations
+from socialvault.stores.redis.refusals import DRIVER_ERRORS, refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from redis import Redis, RedisCluster
+
+    from socialvault.model.keys import (
+        KeyLevel,
+        KeyState,
+        RecordKind,
+        Resealed,
+        Rewrapped,
+        SealedRecord,
+        VaultRow,
+        WrappedKey,
+    )
+    from socialvault.model.rows import (
+        ConnectionRow,
+        FailureWrite,
+        IntentWrite,
+        RevocationRow,
+        StatusWrite,
+        TokenRow,
+        TokenWrite,
+    )
+    from socialvault.model.state import StateRow
+    from socialvault.model.status import Status
+    from socialvault.ports.clock import Clock
+    from socialvault.stores.redis.server import ServerFacts
+
+
+class RedisStore:
+    """Keeps everything in a Valkey or Redis, 7 or newer, shared by any number of threads, processes and machines.
+
+    What returns from a write is as durable as the server is configured to be, and no more: ``socialvault doctor`` looks
+    at that, and the guide on Redis says what a failover can lose. Every write is one script, so it happens whole or not
+    at all; one that may have been sent is never sent again.
+
+    Args:
+        client_or_url: ``redis://``, ``rediss://`` or ``valkey://`` with a database number, or a client, also a
+            cluster's, which must not decode responses. A client stays its maker's to close.
+        namespace: what the names of all keys begin with, as the hash tag that keeps one vault in one slot of a cluster.
+        clock: tells when states, leases and intents expire; the server's own by default.
+
+    Raises:
+        ConfigurationError: the client, the URL or the namespace can't be used. The first call raises it too, when the
+            database was written by a newer release.
+    """
+
+    def __init__(
+        self, client_or_url: Redis | RedisCluster | str, *, namespace: str = "socialvault", clock: Clock | None = None
+    ) -> None:
+        self._layout = Layout(namespace)
+        self._operations = Operations(self._layout, clock)
+        self._link = Link(client_or_url, self._layout)
+
+    def close(self) -> None:
+        """As `TokenStore.close`; every call after it raises `StoreUnavailableError`."""
+        self._link.close()
+
+    def read_token(self, connection_id: str, tenant: str, owner: str) -> TokenRow | None:
+        """As `TokenStore.read_token`. One plain command, and everything here is laid out for its speed."""
+        try:
+            values = self._link.ask("HMGET", self._layout.connection(connection_id), *TOKEN)
+        except DRIVER_ERRORS as error:
+            raise refusal(error) from None
+        return token_row(values, tenant, owner)
+
+    # connections
+
+    def get(self, connection_id: str, tenant: str, owner: str) -> ConnectionRow | None:
+        """As `TokenStore.get`."""
+        return self._link.run(self._operations.get(connection_id, tenant, owner))
+
+    def list_for_owner(self, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_owner`."""
+        return self._link.run(self._operations.list_for_owner(tenant, owner))
+
+    def list_children(self, parent_id: str, tenant: str, owner: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_children`."""
+        return self._link.run(self._operations.list_children(parent_id, tenant, owner))
+
+    def insert(self, row: ConnectionRow) -> ConnectionRow | None:
+        """As `TokenStore.insert`; a connection id that exists already is a `StoreError`."""
+        return self._link.run(self._operations.insert(row))
+
+    def write_token(self, write: TokenWrite) -> Status | None:
+        """As `TokenStore.write_token`."""
+        return self._link.run(self._operations.write_token(write))
+
+    def write_status(self, write: StatusWrite) -> bool:
+        """As `TokenStore.write_status`."""
+        return self._link.run(self._operations.write_status(write))
+
+    def count_grant_siblings(self, row: ConnectionRow) -> int:
+        """As `TokenStore.count_grant_siblings`."""
+        return self._link.run(self._operations.count_grant_siblings(row))
+
+    def list_for_account(self, provider: str, client_id: str, issuer: str, subject: str) -> Sequence[ConnectionRow]:
+        """As `TokenStore.list_for_account`."""
+        return self._link.run(self._operations.list_for_account(provider, client_id, issuer, subject))
+
+    def delete(self, connection_id: str) -> int:
+        """As `TokenStore.delete`."""
+        return self._link.run(self._operations.delete(connection_id))
+
+    # renewal
+
+    def acquire_lease(self, connection_id: str, holder: str, ttl_seconds: float) -> bool:
+        """As `TokenStore.acquire_lease`."""
+        return self._link.run(self._operations.acquire_lease(connection_id, holder, ttl_seconds))
+
+    def release_lease(self, connection_id: str, holder: str) -> bool:
+        """As `TokenStore.release_lease`."""
+        return self._link.run(self._operations.release_lease(connection_id, holder))
+
+    def open_intent(self, intent: IntentWrite) -> bool:
+        """As `TokenStore.open_intent`."""
+        return self._link.run(self._operations.open_intent(intent))
+
+    def write_failure(self, write: FailureWrite) -> bool:
+        """As `TokenStore.write_failure`."""
+        return self._link.run(self._operations.write_failure(write))
+
+    def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
+        """As `TokenStore.put_candidate`."""
+        return self._link.run(self._operations.put_candidate(connection_id, expected_generation, candidate))
+
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_due`."""
+        return self._link.run(self._operations.find_due(provider, client_id, now_seconds, limit))
+
+    def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find_warnings`."""
+        return self._link.run(self._operations.find_warnings(now_seconds, limit))
+
+    def write_warning(self, connection_id: str, warned_at_seconds: float, warn_at_seconds: float | None) -> bool:
+        """As `TokenStore.write_warning`."""
+        return self._link.run(self._operations.write_warning(connection_id, warned_at_seconds, warn_at_seconds))
+
+    # revocations
+
+    def tombstone(self, write: StatusWrite, revocation: RevocationRow) -> Sequence[ConnectionRow] | None:
+        """As `TokenStore.tombstone`; a revocation of the same id is kept as it is."""
+        return self._link.run(self._operations.tombstone(write, revocation))
+
+    def queue_revocation(self, revocation: RevocationRow) -> None:
+        """As `TokenStore.queue_revocation`."""
+        self._link.run(self._operations.queue_revocation(revocation))
+
+    def find_revocations(self, now_seconds: float, limit: int) -> Sequence[RevocationRow]:
+        """As `TokenStore.find_revocations`."""
+        return self._link.run(self._operations.find_revocations(now_seconds, limit))
+
+    def list_revocations(self, connection_id: str) -> Sequence[RevocationRow]:
+        """As `TokenStore.list_revocations`."""
+        return self._link.run(self._operations.list_revocations(connection_id))
+
+    def claim_revocation(self, revocation_id: str, expected_attempt: int, next_attempt_at_seconds: float) -> bool:
+        """As `TokenStore.claim_revocation`."""
+        return self._link.run(
+            self._operations.claim_revocation(revocation_id, expected_attempt, next_attempt_at_seconds)
+        )
+
+    def finish_revocation(self, revocation_id: str, outcome: str, now_seconds: float) -> bool:
+        """As `TokenStore.finish_revocation`."""
+        return self._link.run(self._operations.finish_revocation(revocation_id, outcome, now_seconds))
+
+    def erase_owner(self, tenant: str, owner: str) -> int:
+        """As `TokenStore.erase_owner`; no owner is a `StoreError`: what has none is the vault's or the tenant's."""
+        return self._link.run(self._operations.erase_owner(tenant, owner))
+
+    # operators, across owners
+
+    def find(
+        self,
+        *,
+        tenant: str | None,
+        owner: str | None,
+        provider: str | None,
+        status: str | None,
+        after_id: str,
+        limit: int,
+    ) -> Sequence[ConnectionRow]:
+        """As `TokenStore.find`; read in portions, each of one moment."""
+        return self._link.run(
+            self._operations.find(
+                tenant=tenant, owner=owner, provider=provider, status=status, after_id=after_id, limit=limit
+            )
+        )
+
+    def count_by_status(self) -> Mapping[str, int]:
+        """As `TokenStore.count_by_status`."""
+        return self._link.run(self._operations.count_by_status())
+
+    # browser flows
+
+    def put_state(self, row: StateRow, ttl_seconds: float) -> None:
+        """As `StateStore.put_state`; a state that exists already is a `StoreError`."""
+        self._link.run(self._operations.put_state(row, ttl_seconds))
+
+    def get_state(self, state_hash: bytes) -> StateRow | None:
+        """As `StateStore.get_state`."""
+        return self._link.run(self._operations.get_state(state_hash))
+
+    def claim_state(
+        self, state_hash: bytes, *, tenant: str, owner: str, provider: str, binding: bytes
+    ) -> StateRow | None:
+        """As `StateStore.claim_state`."""
+        return self._link.run(
+            self._operations.claim_state(state_hash, tenant=tenant, owner=owner, provider=provider, binding=binding)
+        )
+
+    def finish_state(self, state_hash: bytes, *, connection_id: str, error: str, missing_scopes: str) -> None:
+        """As `StateStore.finish_state`."""
+        self._link.run(
+            self._operations.finish_state(
+                state_hash, connection_id=connection_id, error=error, missing_scopes=missing_scopes
+            )
+        )
+
+    def purge_states(self, limit: int) -> int:
+        """As `StateStore.purge_states`."""
+        return self._link.run(self._operations.purge_states(limit))
+
+    # keys
+
+    def load_vault(self) -> VaultRow | None:
+        """As `KeyStore.load_vault`."""
+        return self._link.run(self._operations.load_vault())
+
+    def create_vault(self, row: VaultRow, vault_key: WrappedKey) -> bool:
+        """As `KeyStore.create_vault`."""
+        return self._link.run(self._operations.create_vault(row, vault_key))
+
+    def count_seals(self, key_id: str, seals: int) -> int:
+        """As `KeyStore.count_seals`."""
+        return self._link.run(self._operations.count_seals(key_id, seals))
+
+    def key(self, level: KeyLevel, key_id: str) -> WrappedKey | None:
+        """As `KeyStore.key`."""
+        return self._link.run(self._operations.key(level, key_id))
+
+    def primary_key(self, level: KeyLevel, tenant: str, owner: str) -> WrappedKey | None:
+        """As `KeyStore.primary_key`."""
+        return self._link.run(self._operations.primary_key(level, tenant, owner))
+
+    def keys(
+        self, level: KeyLevel, *, tenant: str | None, state: KeyState | None, after_id: str, limit: int
+    ) -> Sequence[WrappedKey]:
+        """As `KeyStore.keys`; read in portions, each of one moment."""
+        return self._link.run(self._operations.keys(level, tenant=tenant, state=state, after_id=after_id, limit=limit))
+
+    def count_keys(self, level: KeyLevel) -> Mapping[str, int]:
+        """As `KeyStore.count_keys`."""
+        return self._link.run(self._operations.count_keys(level))
+
+    def count_uses(self, level: KeyLevel, key_id: str) -> int:
+        """As `KeyStore.count_uses`."""
+        return self._link.run(self._operations.count_uses(level, key_id))
+
+    def add_key(self, level: KeyLevel, key: WrappedKey) -> bool:
+        """As `KeyStore.add_key`."""
+        return self._link.run(self._operations.add_key(level, key))
+
+    def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> bool:
+        """As `KeyStore.replace_key`; a key id that exists already is a `StoreError`."""
+        return self._link.run(self._operations.replace_key(level, key, old_key_id))
+
+    # key rotation
+
+    def promote_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.promote_key`."""
+        return self._link.run(self._operations.promote_key(level, key_id))
+
+    def retire_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.retire_key`."""
+        return self._link.run(self._operations.retire_key(level, key_id))
+
+    def reinstate_key(self, level: KeyLevel, key_id: str) -> bool:
+        """As `KeyStore.reinstate_key`."""
+        return self._link.run(self._operations.reinstate_key(level, key_id))
+
+    def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
+        """As `KeyStore.wrapped_under`."""
+        return self._link.run(self._operations.wrapped_under(level, wrapping_id, after_id, limit))
+
+    def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
+        """As `KeyStore.rewrap`."""
+        return self._link.run(self._operations.rewrap(level, keys))
+
+    def reseal_canary(self, expected: bytes, canary: bytes) -> bool:
+        """As `KeyStore.reseal_canary`."""
+        return self._link.run(self._operations.reseal_canary(expected, canary))
+
+    def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
+        """As `KeyStore.sealed_under`."""
+        return self._link.run(self._operations.sealed_under(kind, key_id, after_id, limit))
+
+    def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
+        """As `KeyStore.reseal`."""
+        return self._link.run(self._operations.reseal(kind, records))
+
+    # operators
+
+    def server_facts(self) -> ServerFacts:
+        """Ask the server about itself, for ``socialvault doctor``.
+
+        Raises:
+            StoreError: it does not say, or can't be reached.
+        """
+        return self._link.server_facts()

@@ -1,0 +1,177 @@
+"""Runs statements: on which connection, in which transaction, and what becomes of them when that fails.
+
+It is blocking code. An event loop runs it in a greenlet, where SQLAlchemy's asynchronous drivers await, so that both
+colours run the very same statements. No connection and no transaction outlives a call.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from socialvault.exceptions import StoreUnavailableError
+from socialvault.stores.sqlalchemy.errors import DRIVER_ERRORS, LOST_RACE, is_disconnect, refusal, sqlstate
+from socialvault.stores.sqlalchemy.fence import refuse_retired
+from socialvault.stores.sqlalchemy.liveness import liveness_probe
+from socialvault.stores.sqlalchemy.readiness import check_schema, create_schema, keep_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    from sqlalchemy import Connection, Engine, Executable
+
+    from socialvault.model.keys import KeyLevel
+    from socialvault.ports.clock import Clock
+    from socialvault.stores.sqlalchemy.rows import Values
+
+T = TypeVar("T")
+
+#: How often something is tried that lost a race which the database ended.
+_ATTEMPTS = 5
+# More than any pool has at rest; each of them may have ended with the server.
+_STALE_CONNECTIONS = 100
+
+
+class Database:
+    """One database, by way of an engine.
+
+    Args:
+        engine: one that makes its connections commit each statement saves us to ask for it every time.
+        clock: tells the time instead of the database.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock | None) -> None:
+        self.name = engine.dialect.name
+        self._engine = self._reading = engine
+        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        # Each statement of a transaction must see what others have committed since it began.
+        self._several = (
+            self._single if self.name == "sqlite" else engine.execution_options(isolation_level="READ COMMITTED")
+        )
+        self._is_gone = liveness_probe(engine.dialect.driver)
+        self._clock = clock
+        self._ready = False
+        self._closed = False
+
+    def close(self) -> None:
+        """Refuse every call from now on. The engine is its owner's to dispose."""
+        self._ready, self._closed = False, True
+
+    def time(self) -> Values:
+        """Return the value of `NOW`."""
+        return {"now": None if self._clock is None else self._clock.now_seconds()}
+
+    def row(self, statement: Executable, values: Values) -> Sequence[Any] | None:
+        """Return the first row that a question finds. The way of ``token()``: nothing here is done twice."""
+        if not self._ready:
+            self._prepare()
+        try:
+            with self._reading.connect() as connection:
+                return connection.execute(statement, values).first()
+        except DRIVER_ERRORS as error:
+            if not is_disconnect(error):
+                raise refusal(error) from None
+        return next(iter(self._ask_again(statement, values)), None)
+
+    def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
+        """Return all rows that a question finds."""
+        if not self._ready:
+            self._prepare()
+        try:
+            with self._reading.connect() as connection:
+                return connection.execute(statement, values).all()
+        except DRIVER_ERRORS as error:
+            if not is_disconnect(error):
+                raise refusal(error) from None
+        return self._ask_again(statement, values)
+
+    def _ask_again(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
+        """Ask once more on another connection: the pool has dropped those that were as old as the broken one."""
+        try:
+            with self._reading.connect() as connection:
+                return connection.execute(statement, values).all()
+        except DRIVER_ERRORS as error:
+            raise refusal(error) from None
+
+    def change(self, statement: Executable, values: Values) -> int:
+        """Run one statement as its own transaction; return how many rows it changed."""
+
+        def run(connection: Connection) -> int:
+            changed: int = connection.execute(statement, values).rowcount
+            connection.commit()  # committed it is already, unless the engine's own listeners began a transaction
+            return changed
+
+        if not self._ready:
+            self._prepare()
+        return self._run(self._single, run, LOST_RACE)
+
+    def change_sealed(self, level: KeyLevel, key_id: str, statement: Executable, values: Values) -> int:
+        """As `change`, for a statement that is fenced by a key.
+
+        Raises:
+            KeyNotFoundError: it changed nothing, and the key is retired.
+        """
+        changed = self.change(statement, values)
+        if not changed:
+            self.transaction(lambda connection: refuse_retired(connection, level, (key_id,)))
+        return changed
+
+    def transaction(self, work: Callable[[Connection], T], *, lost: Collection[str] = LOST_RACE) -> T:
+        """Run `work` as one transaction, and again when it loses a race: with one of the SQLSTATEs `lost`."""
+        if not self._ready:
+            self._prepare()
+        return self._transact(work, lost)
+
+    def create_schema(self) -> None:
+        """Make all tables in an empty database; leave one alone that has them."""
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+        self._run(self._single, keep_log, LOST_RACE)
+        self._transact(create_schema, LOST_RACE)
+
+    def _transact(self, work: Callable[[Connection], T], lost: Collection[str]) -> T:
+        def run(connection: Connection) -> T:
+            with connection.begin():
+                if self.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return work(connection)
+
+        return self._run(self._several, run, lost)
+
+    def _run(self, engine: Engine, run: Callable[[Connection], T], lost: Collection[str]) -> T:
+        for attempt in range(_ATTEMPTS):
+            try:
+                with self._connected(engine) as connection:
+                    return run(connection)
+            except DRIVER_ERRORS as error:
+                if attempt + 1 == _ATTEMPTS or sqlstate(error) not in lost:
+                    raise refusal(error) from None
+        raise AssertionError("not reached")
+
+    def _connected(self, engine: Engine) -> Connection:
+        """Return a connection that has not ended since its last use, as far as this side knows.
+
+        A write is never sent twice, so a connection that ended meanwhile must be noticed before.
+        """
+        connection = engine.connect()
+        for _ in range(_STALE_CONNECTIONS):
+            if not self._is_gone(connection):
+                break
+            connection.invalidate()
+            connection.close()
+            connection = engine.connect()
+        return connection
+
+    def _prepare(self) -> None:
+        """Make sure, before the first statement, that the tables are there and of this release."""
+        if self._closed:
+            raise StoreUnavailableError("the store is closed")
+        self._run(self._engine, self._look_around, LOST_RACE)
+        self._ready = True
+
+    def _look_around(self, connection: Connection) -> None:
+        check_schema(connection)
+        # To change a connection for one statement takes half as long as a look-up, so it is not done in vain.
+        if self._engine.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):
+            self._single = self._engine
+        # SQLite has no round trips to spare; there a question begins no transaction.
+        self._reading = self._engine if self.name == "sqlite" else self._single

@@ -1,0 +1,151 @@
+"""The two jobs of a key rotation: keys under another key, records under another key; each batch in one statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import ARRAY, Column, Integer, LargeBinary, Text, bindparam, column, func, select, update
+
+from socialvault.model.keys import SealedRecord, WrappedKey
+from socialvault.stores.sqlalchemy.dialects import HAS_CANDIDATE
+from socialvault.stores.sqlalchemy.fence import WRAPPED_BY, key_id_of, raw_id, refuse_retired, sealing_id
+from socialvault.stores.sqlalchemy.keys import Keys
+from socialvault.stores.sqlalchemy.rows import KEY_COLUMNS, KEYS
+from socialvault.stores.sqlalchemy.schema import connections, revocations, vault
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Select, Update
+    from sqlalchemy.types import TypeEngine
+
+    from socialvault.model.keys import KeyLevel, RecordKind, Resealed, Rewrapped
+
+_AFTER = bindparam("after_id", type_=connections.c.id.type)
+_LIMIT = bindparam("limit", type_=Integer())
+_KEY_ID = bindparam("key_id", type_=connections.c.key_id.type)
+_RAW_ID = bindparam("raw_id", type_=LargeBinary())
+
+
+class _Place(NamedTuple):
+    """Where something lies that is wrapped or sealed by a key, and that key's id, which a candidate has inside only."""
+
+    id: Column[Any]
+    sealed: Column[Any]
+    by: Column[Any] | None
+
+
+_KEYS_AT = {level: _Place(table.c.key_id, table.c.wrapped, table.c.wrapped_by) for level, table in KEYS.items()}
+_RECORDS_AT: dict[RecordKind, _Place] = {
+    "token": _Place(connections.c.id, connections.c.envelope, connections.c.key_id),
+    "candidate": _Place(connections.c.id, connections.c.candidate, None),
+    "revocation": _Place(revocations.c.id, revocations.c.envelope, revocations.c.key_id),
+}
+
+#: The fields of what replaces something, in their order; of `Rewrapped` and `Resealed` alike.
+_FIELDS = ("of_id", "expected", "sealed", "by_id")
+
+
+def _swap(place: _Place, of_id: Any, expected: Any, sealed: Any, by_id: Any) -> Update:
+    changed = {place.sealed.name: sealed} | ({} if place.by is None else {place.by.name: by_id})
+    return update(place.id.table).where(place.id == of_id, place.sealed == expected).values(changed)
+
+
+def _swap_one(place: _Place) -> Update:
+    """SQLite's way: one after the other, within the driver."""
+    return _swap(place, *(bindparam(name) for name in _FIELDS))
+
+
+def _swap_many(place: _Place) -> Update:
+    """PostgreSQL's way: all at once, from arrays."""
+    kinds: tuple[TypeEngine[Any], ...] = (Text(), LargeBinary(), LargeBinary(), Text())
+    arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in zip(_FIELDS, kinds, strict=True))
+    fields = (column(name, kind) for name, kind in zip(_FIELDS, kinds, strict=True))
+    given = func.unnest(*arrays).table_valued(*fields, name="given").render_derived()
+    return _swap(place, *(given.c[name] for name in _FIELDS))
+
+
+_SWAPS = {
+    dialect: {place: build(place) for place in (*_KEYS_AT.values(), *_RECORDS_AT.values())}
+    for dialect, build in {"postgresql": _swap_many, "sqlite": _swap_one}.items()
+}
+
+_WRAPPED_UNDER = {
+    level: select(*KEY_COLUMNS[level])
+    .where(table.c.wrapped_by == _KEY_ID, table.c.key_id > _AFTER)
+    .order_by(table.c.key_id)
+    .limit(_LIMIT)
+    for level, table in KEYS.items()
+}
+
+
+def _sealed_under(kind: RecordKind, dialect: str) -> Select[Any]:
+    place = _RECORDS_AT[kind]
+    c = place.id.table.c
+    bound_to = (c.tenant, c.owner, c.provider, c.issuer, c.generation)
+    connection_id = c.connection_id if kind == "revocation" else c.id.label("connection_id")
+    of_key = (
+        (HAS_CANDIDATE[dialect], sealing_id(place.sealed) == _RAW_ID) if place.by is None else (place.by == _KEY_ID,)
+    )
+    return (
+        select(place.id, connection_id, *bound_to, place.sealed)
+        .where(*of_key, place.id > _AFTER)
+        .order_by(place.id)
+        .limit(_LIMIT)
+    )
+
+
+_SEALED_UNDER = {dialect: {kind: _sealed_under(kind, dialect) for kind in _RECORDS_AT} for dialect in HAS_CANDIDATE}
+_RESEAL_CANARY = (
+    update(vault)
+    .where(vault.c.canary == bindparam("expected", type_=vault.c.canary.type))
+    .values(canary=bindparam("sealed", type_=vault.c.canary.type))
+)
+
+
+class Rotation(Keys):
+    """The half of a key store that moves what is stored from key to key."""
+
+    def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
+        """As `KeyStore.wrapped_under`."""
+        values = {"key_id": wrapping_id, "after_id": after_id, "limit": limit}
+        return [WrappedKey(*columns) for columns in self.database.rows(_WRAPPED_UNDER[level], values)]
+
+    def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
+        """As `KeyStore.rewrap`."""
+        return self._swap(WRAPPED_BY[level], _KEYS_AT[level], keys)
+
+    def reseal_canary(self, expected: bytes, canary: bytes) -> bool:
+        """As `KeyStore.reseal_canary`."""
+
+        def work(connection: Connection) -> bool:
+            refuse_retired(connection, "vault", (key_id_of(canary),))
+            return connection.execute(_RESEAL_CANARY, {"expected": expected, "sealed": canary}).rowcount == 1
+
+        return self.database.transaction(work)
+
+    def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
+        """As `KeyStore.sealed_under`."""
+        values = {"key_id": key_id, "raw_id": raw_id(key_id), "after_id": after_id, "limit": limit}
+        rows = self.database.rows(_SEALED_UNDER[self.database.name][kind], values)
+        return [SealedRecord._make(columns) for columns in rows]
+
+    def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
+        """As `KeyStore.reseal`."""
+        return self._swap("data", _RECORDS_AT[kind], records)
+
+    def _swap(self, level: KeyLevel, place: _Place, given: Sequence[Rewrapped] | Sequence[Resealed]) -> int:
+        if not given:
+            return 0
+        statement = _SWAPS[self.database.name][place]
+        values: Any
+        if self.database.name == "postgresql":
+            values = dict(zip(_FIELDS, map(list, zip(*given, strict=True)), strict=True))
+        else:
+            values = [dict(zip(_FIELDS, each, strict=True)) for each in given]
+
+        def work(connection: Connection) -> int:
+            refuse_retired(connection, level, (each[3] for each in given))
+            return connection.execute(statement, values).rowcount
+
+        return self.database.transaction(work)

@@ -442,6 +442,7 @@ def test_fernet_keys_are_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_nothing_that_is_read_shows_a_token(legacy: Legacy, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG")
+    caplog.set_level("DEBUG", "sqlalchemy")  # which is deaf to the level of the root
     legacy.add_extra_data(1, "x", "s", '{"access_token": "shown-canary"}')
     legacy.engine.dispose()
     caplog.clear()
@@ -463,8 +464,8 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 def test_an_engine_of_the_application_still_logs(legacy: Legacy, caplog: pytest.LogCaptureFixture) -> None:
     read(SocialAuthSource(legacy.url))
+    caplog.set_level("INFO", "sqlalchemy")
     engine = create_engine(legacy.url)
-    caplog.set_level("INFO")
     with engine.connect() as connection:
         connection.execute(text("SELECT 'logged'"))
     engine.dispose()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nox
@@ -20,11 +22,17 @@ PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: What tests and type checks need besides the library: every extra that has code behind it.
 EXTRAS = "fastapi,flask,django,demo,cli,sqlalchemy,redis,aws,gcp,azure,hashicorp"
 
-#: What a freshly installed wheel must pass; none of it may need the source tree.
+#: What a freshly installed wheel must pass: the contract on one store, the flow, and what the package exports. None of
+#: it may need the source tree.
 SMOKE = [
-    "support", "stores", "vault/conftest.py", "vault/test_flow.py", "vault/test_tokens.py", "vault/test_sweep.py",
-    "project/test_public_face.py",
+    "support", "conftest.py", "stores/conftest.py", "stores/test_sqlite_contract.py", "vault/conftest.py",
+    "vault/test_flow.py", "project/test_public_face.py",
 ]  # fmt: skip
+
+#: Folders of tests with sessions of their own.
+APART = ["interop", "web", "torture", "support"]
+#: About half of the rest, by time: the tests run in two processes.
+FIRST_HALF = ["vault", "stores", "runtimes", "webhooks"]
 
 
 def group(name: str) -> list[str]:
@@ -69,32 +77,71 @@ def tests(session: nox.Session) -> None:
     session.install("-e", f".[{EXTRAS}]", *group("test"))
     session.run("coverage", "erase")
     # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", "--ignore=tests/web", *session.posargs)
+    run = ["coverage", "run", "-m", "pytest"]
+    if session.posargs:
+        session.run(*run, *session.posargs)
+    else:
+        in_two_processes(session, run)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+def in_two_processes(session: nox.Session, run: list[str]) -> None:
+    """Run all tests but those apart, in halves at the same time, and print what each said when it is done."""
+    folders = {
+        folder.name for folder in (ROOT / "tests").iterdir()
+        if folder.is_dir() and folder.name not in APART and any(folder.rglob("test_*.py"))
+    }  # fmt: skip
+    halves = [sorted(folders & set(FIRST_HALF)), sorted(folders - set(FIRST_HALF))]
+    logs = Path(session.create_tmp())
+
+    def one(number: int) -> None:
+        with (logs / f"half-{number}.log").open("w", encoding="utf-8") as log:
+            session.run(*run, *(f"tests/{name}" for name in halves[number]), stdout=log)
+
+    with ThreadPoolExecutor() as pool:
+        ends = [pool.submit(one, number) for number in range(len(halves))]
+    for number in range(len(halves)):
+        sys.stdout.write((logs / f"half-{number}.log").read_text("utf-8"))
+        sys.stdout.flush()
+    for end in ends:
+        end.result()
 
 
 @nox.session
 def interop(session: nox.Session) -> None:
     """Against OAuth servers that others wrote, in Node."""
     session.install("-e", ".[demo,cli]", *group("test"))
-    session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
+    install_node_packages(session)
     session.run("pytest", "tests/interop", *session.posargs)
+
+
+def install_node_packages(session: nox.Session) -> None:
+    """Install the servers that the tests bring along."""
+    session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
 
 
 @nox.session
 def web(session: nox.Session) -> None:
     """The routes end to end: each framework under a real server; needs Node, nginx, OpenSSL and Chromium."""
     session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
-    session.run("npm", "ci", "--no-audit", "--no-fund", "--prefix", str(INTEROP), external=True)
+    install_node_packages(session)
     session.run("pytest", "tests/web", *session.posargs)
+
+
+@nox.session(default=False)
+def outside(session: nox.Session) -> None:
+    """`interop` and `web` in one environment, which saves an installation."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
+    install_node_packages(session)
+    session.run("pytest", "tests/interop", "tests/web", *session.posargs)
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
-    """The torture bench's short form; ``-- --long --report docs/torture`` for the long one and its report."""
-    session.install("-e", ".[demo,cli]", *group("test"), *group("torture"))
-    session.run("python", "-m", "torture", *session.posargs, env={"PYTHONPATH": str(ROOT / "tests")})
+    """The torture bench in its quick form on every store, or as the arguments after ``--`` say."""
+    session.install("-e", ".[demo,cli,sqlalchemy,redis]", *group("test"), *group("torture"))
+    session.run("python", "-m", "torture", *(session.posargs or ["--ci"]), env={"PYTHONPATH": str(ROOT / "tests")})
 
 
 @nox.session(reuse_venv=False)
@@ -103,7 +150,7 @@ def wheel(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve()
     shutil.rmtree(folder / "dist", ignore_errors=True)
     shutil.rmtree(folder / "tests", ignore_errors=True)
-    session.install("build", *group("test"))
+    session.install("build", *(one for one in group("test") if one.startswith("pytest")))
     session.run("python", "-m", "build", "--outdir", str(folder / "dist"), str(ROOT))
     [built] = (folder / "dist").glob("*.whl")
     session.install(f"{built}[demo,cli]")

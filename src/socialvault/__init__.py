@@ -13,12 +13,17 @@ __all__ = [
     "AccessToken",
     "AsyncVault",
     "AuthorizationError",
+    "AwsKms",
+    "AzureKeyVault",
     "Completed",
     "ConfigurationError",
     "Connection",
     "Erasure",
     "Event",
+    "GcpKms",
+    "HashicorpTransit",
     "Health",
+    "KeyChain",
     "LocalKeyring",
     "Login",
     "MissingScopesError",
@@ -45,6 +50,11 @@ if TYPE_CHECKING:
         ReauthorizationRequiredError,
         SocialVaultError,
     )
+    from socialvault.keys.aws_kms import AwsKms
+    from socialvault.keys.azure_key_vault import AzureKeyVault
+    from socialvault.keys.chain import KeyChain
+    from socialvault.keys.gcp_kms import GcpKms
+    from socialvault.keys.hashicorp_transit import HashicorpTransit
     from socialvault.keys.local import LocalKeyring
     from socialvault.model.connection import Connection, Erasure, Receipt, SubAccount
     from socialvault.model.events import Event
@@ -60,12 +70,17 @@ else:
         "AccessToken": "model.token",
         "AsyncVault": "api.async_vault",
         "AuthorizationError": "exceptions",
+        "AwsKms": "keys.aws_kms",
+        "AzureKeyVault": "keys.azure_key_vault",
         "Completed": "model.login",
         "ConfigurationError": "exceptions",
         "Connection": "model.connection",
         "Erasure": "model.connection",
         "Event": "model.events",
+        "GcpKms": "keys.gcp_kms",
+        "HashicorpTransit": "keys.hashicorp_transit",
         "Health": "vault.health",
+        "KeyChain": "keys.chain",
         "LocalKeyring": "keys.local",
         "Login": "model.login",
         "MissingScopesError": "exceptions",

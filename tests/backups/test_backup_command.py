@@ -9,18 +9,23 @@ import os
 import shutil
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.backups import SEALED, Service
 from typer.testing import CliRunner, Result
 
-from socialvault import LocalKeyring
+from socialvault import AsyncVault, LocalKeyring, Vault
 from socialvault.cli.app import app
+from socialvault.vault.verification import verify_records
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from socialvault.model.verification import Verification
 
 Verify = Callable[..., Result]
 
@@ -55,13 +60,23 @@ def contents(folder: Path) -> dict[str, tuple[str, int]]:
 # --- a copy of a SQLite file ----------------------------------------------------------------------
 
 
-def test_a_copy_opens_and_no_byte_of_it_changes(database: Path, verify: Verify, tmp_path: Path) -> None:
+def test_a_copy_opens_and_no_byte_of_it_changes(
+    database: Path, verify: Verify, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "backups"
     folder.mkdir()
     copy = shutil.copy(database, folder / "copy.db")
     os.chmod(copy, 0o400)
     folder.chmod(0o500)
     before = contents(folder)
+    during: list[object] = []
+
+    async def watched(*arguments: Any, **named: Any) -> Verification:
+        found = await verify_records(*arguments, **named)
+        during.append(contents(folder))
+        return found
+
+    monkeypatch.setattr("socialvault.cli.backup.verify_records", watched)
     try:
         result = verify(copy, "--json")
     finally:
@@ -69,6 +84,7 @@ def test_a_copy_opens_and_no_byte_of_it_changes(database: Path, verify: Verify, 
     assert result.exit_code == 0, result.output
     assert document(result)["ok"] is True
     assert document(result)["opened"] == SEALED
+    assert during == [before]
     assert contents(folder) == before
     assert verify(f"sqlite:///{copy}").exit_code == 0
 
@@ -120,6 +136,24 @@ def test_a_wrong_keyring_is_named(
     assert f"key {needed[:12]}… is needed and not at hand; the keyring holds {held[:12]}…" in result.stderr
     assert document(result)["keys_missing"] == [needed]
     assert document(result)["opened"] == {}
+
+
+@pytest.mark.parametrize("make", [Vault, AsyncVault])
+def test_the_keys_can_be_those_of_an_application(
+    service: Service, database: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch, make: Any
+) -> None:
+    module = ModuleType("application")
+    given: dict[str, Any] = {
+        "providers": [],
+        "store": ":memory:",
+        "keys": LocalKeyring([service.key]),
+        "redirect_uri": "https://app.example/{provider}",
+    }
+    module.make_vault = lambda: make(**given)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "application", module)
+    monkeypatch.delenv("SOCIALVAULT_KEYS")
+    assert verify(database, "--keys-of", "application:make_vault").exit_code == 0
+    assert verify(database).exit_code == 78
 
 
 def test_an_older_schema_can_be_verified_and_a_newer_one_is_refused(database: Path, verify: Verify) -> None:

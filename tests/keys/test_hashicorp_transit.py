@@ -228,7 +228,6 @@ BROKEN = {
     "null": Answer(200, {"data": None}),
     "a list": Answer(200, []),
     "no content": Answer(204),
-    "redirect": Answer(307, b"", {"Location": "http://127.0.0.1:9/v1/transit/encrypt/first"}),
     "no version": Answer(200, {"data": {"ciphertext": "vault:zzz"}}),
     "no text": Answer(200, {"data": {"ciphertext": "vault:v1:\u00e9"}}),
 }
@@ -239,6 +238,15 @@ def test_a_broken_answer_is_an_outage(scripted: Scripted, answer: Answer) -> Non
     scripted.answer = answer
     with pytest.raises(KeyServiceUnavailableError):
         scripted.service().wrap(KEY, CONTEXT)
+
+
+def test_no_redirect_is_followed_since_the_token_would_go_along(scripted: Scripted) -> None:
+    elsewhere = Loopback(lambda _: Answer(200, {"data": {"ciphertext": "vault:v1:AAAA"}}))
+    scripted.answer = Answer(307, b"", {"Location": f"http://127.0.0.1:{elsewhere.port}/v1/transit/encrypt/first"})
+    with pytest.raises(KeyServiceUnavailableError):
+        scripted.service().wrap(KEY, CONTEXT)
+    assert elsewhere.requests == []
+    elsewhere.close()
 
 
 def test_a_server_that_hangs_is_given_up_soon(bao: Bao) -> None:

@@ -63,6 +63,14 @@ def test_going_back_is_refused_while_something_would_be_misread(db, filled):
     assert "reinstate" in said
 
 
+@pytest.mark.parametrize("revision", ["socialvault@-1", "head-1", "the one before"])
+def test_going_back_names_where_to(revision):
+    """Otherwise what is lost could not be said beforehand."""
+    result = CliRunner().invoke(app, ["db", "downgrade", revision, "--yes", "--store", "sqlite:///vault.db"])
+    assert result.exit_code == EXIT_CODES["fix_configuration"]
+    assert "such as 0001, or base" in result.output
+
+
 def test_looking_creates_no_file(tmp_path):
     path = tmp_path / "vault.db"
     for arguments in (["current"], ["check"], ["downgrade", "0001", "--yes"]):

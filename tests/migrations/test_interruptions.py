@@ -163,9 +163,8 @@ def test_an_account_that_may_not_change_tables_is_told(on_postgres):
 
 def test_a_server_that_is_away_is_told_without_the_password(postgres):
     url = "postgresql://somebody:password-canary@127.0.0.1:9/nothing"
-    with pytest.raises(StoreUnavailableError, match="not available") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"^the database is not available: \w+$"):
         running.Migrations(url).current()
-    assert "canary" not in str(caught.value)
 
 
 def test_a_file_that_is_busy_is_told(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_a_key_state_that_the_first_schema_would_misread_forbids_going_back(fill
     filled.migrations.upgrade()
     before = filled.rows()
     for table, state in itertools.product(("data_keys", "vault_keys"), ("retired", "pre_active")):
-        filled.run(f"UPDATE {table} SET state = '{state}' WHERE key_id = (SELECT min(key_id) FROM {table})")
+        filled.run(f"UPDATE {table} SET state = '{state}' WHERE owner = ''")
         with pytest.raises(ConfigurationError, match="retired, or not in use yet"):
             filled.migrations.downgrade("0001")
         filled.run(f"UPDATE {table} SET state = 'primary' WHERE state = '{state}'")

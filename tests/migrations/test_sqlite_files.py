@@ -112,6 +112,11 @@ def test_a_file_that_was_emptied_is_as_new(stores_file):
     assert migrations.check() == []
 
 
+def test_a_file_of_the_release_before_is_emptied_too(first_file):
+    assert Migrations(f"sqlite:///{first_file}").downgrade("base") == ""
+    SQLiteStore(first_file).close()
+
+
 def test_a_file_that_an_application_shares_keeps_its_header(tmp_path):
     path = tmp_path / "application.db"
     path.touch(0o600)

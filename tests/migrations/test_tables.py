@@ -10,6 +10,7 @@ import pytest
 from migrations.first_release import KEY_ID
 
 from socialvault.stores.sqlalchemy import SQLAlchemyStore
+from socialvault.stores.sqlalchemy.schema import metadata
 
 DATABASES = Path(__file__).parents[2] / "docs" / "how-to" / "databases.md"
 
@@ -52,3 +53,24 @@ def test_the_permissions_that_the_page_names_are_enough_and_no_more(filled_postg
     finally:
         database.execute("DROP OWNED BY vault_app")
         database.execute("DROP ROLE vault_app")
+
+
+def test_text_compares_byte_by_byte(on_postgres):
+    """Alembic takes a column without a collation for one with any."""
+    on_postgres.migrations.upgrade()
+    collations = on_postgres.native.execute(
+        "SELECT collation_name, count(*) FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND data_type = 'text' GROUP BY 1"
+    )
+    assert [name for name, _ in collations] == ["C"]
+
+
+def test_columns_have_the_order_that_their_metadata_has(on_postgres):
+    on_postgres.migrations.upgrade()
+    for table in metadata.sorted_tables:
+        columns = on_postgres.native.execute(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = current_schema() AND table_name = %s ORDER BY ordinal_position",
+            table.name,
+        )
+        assert [name for (name,) in columns] == [column.name for column in table.columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from contextlib import closing, contextmanager, suppress
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from redis import exceptions as driver
+from redis.asyncio import Connection as AsyncConnection
 from redis.asyncio import Redis as AsyncRedis
 from support.valkey import Valkey, running_valkey
 
@@ -148,8 +150,12 @@ def test_a_full_server_takes_nothing_and_still_answers(store: RedisStore, client
         assert store.read_token("con-1", TENANT, OWNER) is not None
 
 
-def test_a_replica_is_not_written(store: RedisStore, client: redis.Redis) -> None:
+def test_a_replica_is_not_written_and_its_connection_is_given_up(store: RedisStore, client: redis.Redis) -> None:
+    def connected() -> set[str]:
+        return {each["id"] for each in client.client_list() if each["id"] != str(client.client_id())}
+
     store.insert(ROW)
+    before = connected()
     client.replicaof("127.0.0.1", "1")
     try:
         with pytest.raises(StoreUnavailableError, match="ReadOnlyError"):
@@ -157,6 +163,8 @@ def test_a_replica_is_not_written(store: RedisStore, client: redis.Redis) -> Non
     finally:
         client.replicaof("NO", "ONE")
     assert store.write_token(token_write(ROW)) is not None
+    assert len(before) == 1
+    assert not connected() & before  # by now its address may lead to the new primary
 
 
 def test_too_few_replicas_are_an_outage(store: RedisStore, client: redis.Redis) -> None:
@@ -306,7 +314,7 @@ def test_a_write_whose_answer_was_lost_is_unknown_and_not_sent_again(
         assert relay.severed == 1
         relay.severing = False
         assert severed.read_token("con-1", TENANT, OWNER).generation == 3  # type: ignore[union-attr]  # it is there
-    assert eager.get_retry().get_retries() == 10  # type: ignore[union-attr]  # it has one
+    assert eager.get_retry().get_retries() == 10
 
 
 async def test_a_write_whose_answer_was_lost_is_not_sent_again_by_event_loops(
@@ -335,19 +343,54 @@ def test_a_question_whose_answer_was_lost_is_asked_again(relay: Severing, store:
         assert relay.severed == 2
 
 
-async def test_a_cancelled_call_leaves_no_answer_to_the_next(store: RedisStore, own: Valkey) -> None:
-    import asyncio
+@contextmanager
+def answering_late(server: Valkey) -> Iterator[None]:
+    """Let a server answer nothing for a while, so that no pool can see an answer waiting that nobody has read."""
+    server.pause()
+    timer = threading.Timer(0.3, server.resume)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.join()
+        server.resume()
 
-    other = connection("con-2", subject="2")
-    store.insert(ROW)
-    store.insert(other)
-    asking = AsyncRedisStore(f"{own.url}?max_connections=1")
-    await asking.get("con-1", TENANT, OWNER)
-    for turn in range(60):
-        tasks = [asyncio.create_task(asking.acquire_lease("con-1", "me", 30.0))]
-        for _ in range(turn % 20):
+
+def test_an_interrupted_call_leaves_no_answer_to_the_next(
+    own: Valkey, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with closing(RedisStore(f"{own.url}?max_connections=1")) as store:
+        store.insert(ROW)
+        monkeypatch.setattr(redis.Connection, "read_response", interrupt)
+        with answering_late(own):
+            with pytest.raises(KeyboardInterrupt):
+                store.acquire_lease("con-1", "me", 30.0)
+            assert store.get("con-1", TENANT, OWNER) == ROW
+
+
+async def test_a_cancelled_call_leaves_no_answer_to_the_next(
+    own: Valkey, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancel(*_: object, **__: object) -> None:
+        monkeypatch.undo()
+        raise asyncio.CancelledError
+
+    store = AsyncRedisStore(f"{own.url}?max_connections=1")
+    await store.insert(ROW)
+    monkeypatch.setattr(AsyncConnection, "read_response", cancel)
+    with answering_late(own):
+        with pytest.raises(asyncio.CancelledError):
+            await store.acquire_lease("con-1", "me", 30.0)
+        assert await store.get("con-1", TENANT, OWNER) == ROW
+    for turn in range(20):  # and wherever else it may be cancelled
+        task = asyncio.create_task(store.acquire_lease("con-1", "me", 30.0))
+        for _ in range(turn):
             await asyncio.sleep(0)
-        tasks[0].cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        assert await asking.get("con-2", TENANT, OWNER) == other
-    await asking.aclose()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert await store.get("con-1", TENANT, OWNER) == ROW
+    await store.aclose()

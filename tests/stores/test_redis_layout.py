@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import socket
+import sys
+import threading
 import time
 from collections import defaultdict
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +42,7 @@ from socialvault.sandbox.contracts.rows import (
     vault_key,
     wrapped_key,
 )
+from socialvault.stores import redis as stores
 from socialvault.stores.redis import AsyncRedisStore, RedisStore
 from socialvault.stores.redis.layout import joined
 
@@ -294,6 +299,19 @@ def test_pending_flows_and_their_indexes_vanish_by_themselves(valkey: Valkey, se
     store.close()
 
 
+def test_a_record_that_the_server_dropped_takes_nothing_else_along(valkey: Valkey, server: redis.Redis) -> None:
+    store = RedisStore(valkey.url)
+    rows = [connection(f"con-{number}", subject=str(number)) for number in range(3)]
+    for row in rows:
+        store.insert(row)
+    server.delete("{socialvault}:connection:con-1")  # as an eviction does
+    assert store.list_for_owner(TENANT, OWNER) == [rows[0], rows[2]]
+    assert store.find(tenant=None, owner=None, provider=None, status=None, after_id="", limit=9) == [rows[0], rows[2]]
+    assert store.find_due(*APPLICATION, NOW, 9) == [rows[0], rows[2]]
+    assert store.erase_owner(TENANT, OWNER) == 2
+    store.close()
+
+
 # --- sizes and versions ---------------------------------------------------------------------------
 
 
@@ -312,17 +330,28 @@ def test_a_token_of_16_kib_and_a_subject_of_200_characters_come_back_byte_for_by
     store.close()
 
 
-def test_a_search_looks_at_a_bounded_number_of_records_at_a_time(valkey: Valkey, server: redis.Redis) -> None:
+def test_a_search_looks_at_a_bounded_number_of_records_at_a_time(
+    valkey: Valkey, server: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socialvault.stores.redis.operations.searches.PORTION", 20)
     store = RedisStore(valkey.url)
-    for number in range(1203):
-        store.insert(connection(f"con-{number:04}", subject=str(number), tenant="rare" if number == 1200 else TENANT))
+    for number in range(53):
+        store.insert(connection(f"con-{number:02}", subject=str(number), tenant="rare" if number == 50 else TENANT))
     before = server.info("commandstats")["cmdstat_evalsha"]["calls"]
     found = store.find(tenant="rare", owner=None, provider=None, status=None, after_id="", limit=5)
-    assert [row.id for row in found] == ["con-1200"]
+    assert [row.id for row in found] == ["con-50"]
     assert server.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 3
-    names = [f"con-{number:04}" for number in range(1203) if number != 1200]
-    page = store.find(tenant=TENANT, owner=None, provider=None, status=None, after_id="", limit=2000)
-    assert [row.id for row in page] == names
+    names = [f"con-{number:02}" for number in range(53) if number != 50]
+    for after in (0, 19, 20, 39, 40, 52):
+        page = store.find(
+            tenant=TENANT,
+            owner=None,
+            provider=None,
+            status=None,
+            after_id="" if not after else names[after - 1],
+            limit=99,
+        )
+        assert [row.id for row in page] == names[after:]
     store.close()
 
 
@@ -353,7 +382,28 @@ def test_looking_at_an_empty_database_writes_nothing(valkey: Valkey, server: red
     store.close()
 
 
+def test_without_a_clock_leases_and_intents_run_by_the_servers_time(valkey: Valkey, server: redis.Redis) -> None:
+    with closing(RedisStore(valkey.url)) as store:
+        store.insert(connection())
+        assert store.acquire_lease("con-1", "first", 0.1)
+        wait_for(lambda: store.acquire_lease("con-1", "second", 30.0))
+        assert not store.acquire_lease("con-1", "first", 30.0)
+        before = server.time()
+        assert store.open_intent(intent(connection()))
+        row, after = store.get("con-1", TENANT, OWNER), server.time()
+        assert row is not None
+        assert row.intent_sent_at_seconds is not None
+        assert before[0] + before[1] / 1e6 <= row.intent_sent_at_seconds <= after[0] + after[1] / 1e6
+
+
 # --- clients --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["RedisStore", "AsyncRedisStore"])
+def test_a_missing_driver_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ConfigurationError, match="pip install 'socialvault"):
+        getattr(stores, name)
 
 
 @pytest.mark.parametrize("scheme", ["redis", "valkey"])
@@ -366,11 +416,24 @@ def test_urls_of_either_server_are_taken(valkey: Valkey, server: redis.Redis, sc
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
-def test_encrypted_urls_are_encrypted(valkey: Valkey, scheme: str) -> None:
-    store = RedisStore(f"{scheme}://127.0.0.1:{valkey.port}")
-    with pytest.raises(StoreUnavailableError):  # the server here speaks no TLS
-        store.load_vault()
-    store.close()
+def test_encrypted_urls_are_encrypted(scheme: str) -> None:
+    heard: list[bytes] = []
+
+    def listen() -> None:
+        for _ in range(2):  # what only reads is tried again
+            connection, _ = listening.accept()
+            with connection:
+                heard.append(connection.recv(1))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=listen)
+        thread.start()
+        store = RedisStore(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}")
+        with pytest.raises(StoreUnavailableError):
+            store.load_vault()
+        thread.join()
+        store.close()
+    assert heard == [b"\x16"] * 2  # a TLS handshake
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def url(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("kind", "given", "told"),
     [
-        (SQLAlchemyStore, "postgresql+asyncpg://u:hunter2@h/d", r"'asyncpg' is for the other colour .* postgresql\+psycopg"),
+        (SQLAlchemyStore, "postgresql+asyncpg://u:hunter2@h/d", r"'asyncpg' is for the other colour"),
         (SQLAlchemyStore, "sqlite+aiosqlite:///hunter2.db", r"'aiosqlite' is for the other colour .* sqlite\+pysqlite"),
         (AsyncSQLAlchemyStore, "sqlite+pysqlite:///hunter2.db", r"other colour .* sqlite\+aiosqlite"),
         (SQLAlchemyStore, "postgresql+psycopg2://u:hunter2@h/d", "'psycopg2' is not served"),
@@ -96,7 +96,8 @@ except ConfigurationError as error:
 
 def test_importing_the_library_loads_no_sqlalchemy() -> None:
     program = "import sys, socialvault, socialvault.stores.sqlalchemy; print('sqlalchemy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "False\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_an_engine_that_shows_values_is_refused(url: str) -> None:
@@ -182,7 +183,10 @@ def test_any_isolation_of_an_engine_of_ones_own_will_do(database: Database, leve
 def test_a_store_makes_no_tables_by_the_way(postgres: Postgres, url: str, tmp_path: Path) -> None:
     bare = postgres.create_database("sqlalchemy_bare")
     for given in (bare.url, url):
-        with closing(SQLAlchemyStore(given)) as store, pytest.raises(ConfigurationError, match="socialvault db upgrade"):
+        with (
+            closing(SQLAlchemyStore(given)) as store,
+            pytest.raises(ConfigurationError, match="socialvault db upgrade"),
+        ):
             store.read_token("con-1", TENANT, OWNER)
     assert bare.execute("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
     postgres.drop_database(bare.name)
@@ -207,8 +211,9 @@ def test_tables_are_made_once_and_say_their_revision(database: Database) -> None
 
 
 @pytest.mark.parametrize(
-    ("revision", "told"), [("socialvault_0001", "run `socialvault db upgrade`"), ("socialvault_9999", "upgrade socialvault")]
-)  # fmt: skip
+    ("revision", "told"),
+    [("socialvault_0001", "run `socialvault db upgrade`"), ("socialvault_9999", "upgrade socialvault")],
+)
 def test_tables_of_another_release_are_not_used(database: Database, revision: str, told: str) -> None:
     database.execute("UPDATE socialvault_version SET version_num = %s", revision)
     try:
@@ -225,7 +230,7 @@ def test_somebody_elses_tables_are_left_alone(url: str, tmp_path: Path) -> None:
     (tmp_path / "vault.db").touch(0o600)
     with closing(sqlite3.connect(tmp_path / "vault.db")) as theirs:
         theirs.execute("CREATE TABLE states (name)")
-    with closing(SQLAlchemyStore(url)) as store, pytest.raises(StoreError, match="same names there: states"):
+    with closing(SQLAlchemyStore(url)) as store, pytest.raises(StoreError, match="same names: states"):
         store.create_schema()
     with closing(sqlite3.connect(tmp_path / "vault.db")) as theirs:
         assert theirs.execute("SELECT name FROM sqlite_master").fetchall() == [("states",)]

@@ -83,6 +83,8 @@ def running_valkey(**settings: str) -> Iterator[Valkey]:
     directory = Path(tempfile.mkdtemp(prefix="vault-valkey-"))
     port = free_port()
     chosen = {"port": str(port), "bind": "127.0.0.1", "dir": str(directory), "save": '""', **settings}
+    if settings.get("cluster_enabled") == "yes":
+        chosen.setdefault("cluster_port", str(free_port()))  # by itself it takes port + 10000, free or not
     configuration = directory / "valkey.conf"
     configuration.write_text("".join(f"{name.replace('_', '-')} {value}\n" for name, value in chosen.items()), "utf-8")
     daemon = Daemon(

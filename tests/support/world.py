@@ -1,4 +1,4 @@
-"""A vault of either colour over either store, with the sandbox as its providers: tests are written once."""
+"""A vault of either colour over any store, with the sandbox as its providers: tests are written once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from socialvault import AsyncVault, LocalKeyring, Vault
+from socialvault.api.stores import open_async_store, open_store
 from socialvault.stores.memory import AsyncMemoryStore, MemoryStore
 from socialvault.stores.sqlite import AsyncSQLiteStore, SQLiteStore
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from socialvault.sandbox.browser import Callback
 
 Colour = Literal["sync", "async"]
-StoreKind = Literal["memory", "sqlite"]
+StoreKind = Literal["memory", "sqlite", "postgres", "valkey"]
 
 OWNER = "user-42"
 TENANT = "acme"
@@ -55,6 +56,7 @@ class World:
     colour: Colour
     kind: StoreKind
     directory: Path
+    url: str = ""  # of the server's database, where the store is on one
     keys: str = field(default_factory=LocalKeyring.generate)
     events: list[Event] = field(default_factory=list)
     store: Any = None
@@ -74,6 +76,8 @@ class World:
     def open_store(self) -> Any:
         if self.kind == "memory":
             return (AsyncMemoryStore if self.colour == "async" else MemoryStore)(clock=self.sandbox.clock)
+        if self.url:
+            return (open_async_store if self.colour == "async" else open_store)(self.url, self.sandbox.clock)
         build = AsyncSQLiteStore if self.colour == "async" else SQLiteStore
         return build(self.database, clock=self.sandbox.clock)
 
@@ -129,10 +133,10 @@ class World:
 
 @contextlib.asynccontextmanager
 async def open_world(
-    sandbox: Sandbox, colour: Colour, kind: StoreKind, directory: Path, **options: Any
+    sandbox: Sandbox, colour: Colour, kind: StoreKind, directory: Path, url: str = "", **options: Any
 ) -> AsyncIterator[World]:
     """A world with all four providers and an open vault."""
-    world = World(sandbox, colour, kind, directory)
+    world = World(sandbox, colour, kind, directory, url)
     for slug in SLUGS:
         world.provider(slug)
     world.store = world.open_store()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -350,18 +351,12 @@ class ValkeyDatabase(ServerPlace):
 
     def held_leases(self) -> list[tuple[str, str]]:
         with self._client() as client:
-            keys = list(client.scan_iter(match=f"*{_CONNECTION}*", count=1000))
-            holders = [client.hmget(key, "lease_holder", "lease_until_seconds") for key in keys]
-        return [
-            (key.decode().rpartition(_CONNECTION)[2], holder.decode())
-            for key, (holder, until) in zip(keys, holders, strict=True)
-            if holder and until
-        ]
+            found = client.eval(_HELD_LEASES, 0)
+        return [(key.decode().rpartition(_CONNECTION)[2], holder.decode()) for key, holder in found]
 
     def take_lease_away(self, connection_id: str, holder: str) -> bool:
         with self._client() as client:
-            [key] = client.scan_iter(match=f"*{_CONNECTION}{connection_id}", count=1000)
-            return client.eval(_TAKE_AWAY, 1, key, holder) == 1
+            return bool(client.eval(_TAKE_AWAY, 0, connection_id, holder))
 
     def seize(self, seconds: float) -> None:
         assert self.server.command("CLIENT", "PAUSE", str(round(1000 * seconds)), "ALL") == "+OK"
@@ -381,10 +376,21 @@ class ValkeyDatabase(ServerPlace):
 
 
 _CONNECTION = "connection:"
+_HELD_LEASES = """
+    local found = {}
+    for _, key in ipairs(redis.call('KEYS', '*connection:*')) do
+        local held = redis.call('HMGET', key, 'lease_holder', 'lease_until_seconds')
+        if held[1] and held[2] then found[#found + 1] = {key, held[1]} end
+    end
+    return found
+"""
 _TAKE_AWAY = """
-    if redis.call('HGET', KEYS[1], 'lease_holder') ~= ARGV[1] then return 0 end
-    redis.call('HDEL', KEYS[1], 'lease_holder', 'lease_until_seconds')
-    return 1
+    for _, key in ipairs(redis.call('KEYS', '*connection:' .. ARGV[1])) do
+        if redis.call('HGET', key, 'lease_holder') == ARGV[2] then
+            return redis.call('HDEL', key, 'lease_holder', 'lease_until_seconds')
+        end
+    end
+    return 0
 """
 
 
@@ -397,26 +403,33 @@ class IntentWatch:
 
     def __init__(self, client: Any) -> None:
         self.first_sent: dict[str, dict[str, float]] = defaultdict(dict)
-        self._halves: dict[str, dict[str, bytes]] = defaultdict(dict)
+        self._client = client  # who is collected closes the connection
         self._monitor = client.monitor()
         self._monitor.__enter__()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        for said in self._monitor.listen():
-            words = said["command"].split(" ")
-            if words[0].upper() == "HSET" and _CONNECTION in words[1] and words[2] in _HALVES:
-                self._note(words[1].rpartition(_CONNECTION)[2], words[2], _unescaped(words[3]))
+        with suppress(OSError, ValueError, *_closed()):  # the server's end, or this process's
+            for said in self._monitor.listen():
+                self._note(said["command"])
 
-    def _note(self, connection_id: str, half: str, value: bytes) -> None:
-        seen = self._halves[connection_id]
-        seen[half] = value
-        if len(seen) == len(_HALVES):
-            digest, sent_at = (seen.pop(name) for name in _HALVES)
-            self.first_sent[connection_id].setdefault(digest.hex()[:16], float(sent_at))
+    def _note(self, command: str) -> None:
+        written = _INTENT.match(command)
+        sent_at, digest = (_SENT_AT.search(command), _DIGEST.search(command)) if written else (None, None)
+        if written and sent_at and digest:
+            self.first_sent[written[1]].setdefault(_unescaped(digest[1])[:8].hex(), float(sent_at[1]))
 
 
-_HALVES = ("intent_digest", "intent_sent_at_seconds")
+#: A script writes all of an intent's fields in one command, in any order.
+_INTENT = re.compile(rf"HSET \S*{_CONNECTION}(\S+) ")
+_SENT_AT = re.compile(r" intent_sent_at_seconds (\S+)")
+_DIGEST = re.compile(r" intent_digest (.*)", re.DOTALL)
+
+
+def _closed() -> tuple[type[Exception], ...]:
+    import redis
+
+    return (redis.ConnectionError, redis.TimeoutError)
 
 
 def _unescaped(word: str) -> bytes:

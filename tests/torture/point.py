@@ -79,6 +79,11 @@ class Point:
     not_on: Mapping[str, str]
     run: Run
 
+    @property
+    def topic(self) -> str:
+        """The module that it is in."""
+        return self.run.__module__.rpartition(".")[2]
+
     def excuse(self, store: Store) -> str:
         """Why it is not tried on a store; "" where it is."""
         return self.not_on.get(store.kind) or self.not_on.get(store.colour, "")

@@ -9,12 +9,18 @@ from support.canaries import assert_absent_from_files, found_in_text
 from support.world import World, open_world
 
 from socialvault.sandbox import Sandbox
+from socialvault.stores.sqlalchemy import SQLAlchemyStore
+from socialvault.stores.sqlalchemy.schema import metadata
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    from support.postgres import Database, Postgres
+    from support.valkey import Valkey
+
 COMBINATIONS = [(colour, kind) for colour in ("sync", "async") for kind in ("memory", "sqlite")]
+ON_SERVERS = [(colour, kind) for colour in ("sync", "async") for kind in ("postgres", "valkey")]
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +48,46 @@ async def world(
     caplog.set_level("DEBUG")
     colour, kind = request.param
     async with open_world(sandbox, colour, kind, tmp_path) as opened:
+        yield opened
+        await assert_invariants(opened, caplog)
+
+
+@pytest.fixture(scope="session")
+def vault_database(postgres: Postgres) -> Database:
+    """A database of the vault's tests, with the tables in it."""
+    database = postgres.create_database("vault_tests")
+    store = SQLAlchemyStore(database.url)
+    store.create_schema()
+    store.close()
+    return database
+
+
+@pytest.fixture
+def server_url(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
+    """Return the URL of an empty store on a server, by its kind and the vault's colour."""
+
+    def url(kind: str, colour: str) -> str:
+        if kind == "valkey":
+            valkey: Valkey = request.getfixturevalue("valkey")
+            valkey.flush()
+            return valkey.url
+        database: Database = request.getfixturevalue("vault_database")
+        database.execute(f"TRUNCATE {', '.join(metadata.tables.keys() - {'socialvault_version'})}")
+        return database.async_url if colour == "async" else database.url
+
+    return url
+
+
+@pytest.fixture(params=[*COMBINATIONS, *ON_SERVERS], ids="-".join)
+async def any_world(
+    request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture,
+    server_url: Callable[[str, str], str],
+) -> AsyncIterator[World]:  # fmt: skip
+    """As `world`, over every kind of store."""
+    caplog.set_level("DEBUG")
+    colour, kind = request.param
+    url = server_url(kind, colour) if (colour, kind) in ON_SERVERS else ""
+    async with open_world(sandbox, colour, kind, tmp_path, url) as opened:
         yield opened
         await assert_invariants(opened, caplog)
 

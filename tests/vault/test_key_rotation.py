@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 MINE: dict[str, Any] = {"owner": OWNER, "tenant": TENANT}
 
 
+@pytest.fixture
+def world(any_world: World) -> World:
+    """Every kind of store."""
+    return any_world
+
+
 async def keys(facade: Any, name: str, *args: Any, **kwargs: Any) -> Any:
     """Call a method of ``vault.keys`` in either colour."""
     target = getattr(facade.vault.keys, name)

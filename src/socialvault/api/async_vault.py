@@ -16,13 +16,13 @@ from socialvault.api.assembly import (
     open_async_escrow,
     settings_of,
 )
+from socialvault.api.key_service import ThreadedKeyService
 from socialvault.api.keys import AsyncKeys
 from socialvault.api.source import AsyncConnectionSource
 from socialvault.api.stores import open_async_store
 from socialvault.api.transport import AsyncLazyTransport
 from socialvault.exceptions import ConfigurationError
 from socialvault.runtimes.asyncio import AsyncioRuntime
-from socialvault.vault.blocking import BlockingKeyService
 from socialvault.vault.settings import Providers
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class AsyncVault:
             assemble,
             settings=settings,
             providers=Providers(providers),
-            service=keys if is_asynchronous(keys, "keys") else BlockingKeyService(keys),  # type: ignore[arg-type]  # just asked
+            service=keys if is_asynchronous(keys, "keys") else ThreadedKeyService(keys),  # type: ignore[arg-type]  # just asked
             runtime=self._runtime,
             clock=clock,
             observers=tuple(observers),

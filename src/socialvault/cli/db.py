@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,10 +17,9 @@ if TYPE_CHECKING:
 db = typer.Typer(no_args_is_help=True, help="Create, upgrade and check a store's tables, in Postgres or SQLite.")
 
 _EXTRA = ("sqlalchemy", "alembic")
-_LOST = {
-    "socialvault_0001": "The states of the keys that wrap vault keys are lost, and how often each data key has sealed.",
-    "": "EVERYTHING is lost: every token of {count} connections, and the keys that could open a backup of them.",
-}
+_REVISION = re.compile(r"(socialvault_)?\d+")
+_LOST = "The states of the keys that wrap vault keys are lost, and how often each data key has sealed."
+_LOST_ALL = "EVERYTHING is lost: every token of {count} connections, and the keys that could open a backup of them."
 
 
 @db.command()
@@ -46,10 +46,11 @@ def downgrade(
     store: StoreOption = None,
 ) -> None:
     """Take the tables back to an earlier release; stop the processes of this one first."""
+    if revision != "base" and not _REVISION.fullmatch(revision):
+        raise ConfigurationError("where to? give the number of a revision, such as 0001, or base")
     migrations = _migrations(store)
     before = migrations.current()
-    lost = _LOST["" if revision == "base" else "socialvault_0001"].format(count=migrations.connections())
-    typer.echo(lost, err=True)
+    typer.echo(_LOST_ALL.format(count=migrations.connections()) if revision == "base" else _LOST, err=True)
     if not yes:
         typer.confirm(f"Downgrade from {before or 'no tables'} to {shown(revision)}?", abort=True, err=True)
     typer.echo(f"{before or 'no tables'} -> {migrations.downgrade(revision) or 'no tables'}")

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from socialvault.crypto.envelope import KEY_BYTES, key_id_of, text
 from socialvault.exceptions import WrongKeyError
-from socialvault.model.keys import shown
+from socialvault.model.keys import key_name
 
 if TYPE_CHECKING:
     from socialvault.model.secret import Secret
@@ -34,5 +34,5 @@ def committed(key: Secret[bytes], key_id: str) -> NamedKey:
     """
     named = hmac.compare_digest(key_id_of(key.reveal()).hex().encode(), text(key_id))
     if len(key.reveal()) != KEY_BYTES or not named:
-        raise WrongKeyError(f"the key stored as {shown(key_id)} is another key")
+        raise WrongKeyError(f"the key stored as {key_name(key_id)} is another key")
     return NamedKey(AESGCM(key.reveal()), bytes.fromhex(key_id), key_id)

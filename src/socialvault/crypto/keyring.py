@@ -12,7 +12,7 @@ from socialvault.crypto.envelope import KEY_BYTES, Sealer, key_id_of, parse_key_
 from socialvault.crypto.seal_counts import SealCounts
 from socialvault.crypto.vault_keys import VaultKeys
 from socialvault.exceptions import KeyNotFoundError
-from socialvault.model.keys import KeyState, WrappedKey, shown
+from socialvault.model.keys import KeyState, WrappedKey, key_name
 from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class Keyring:
         """Return a DEK by its id, for the owner who asks."""
         row = await self._store.key("data", key_id.hex())
         if row is None:
-            raise KeyNotFoundError(f"the record's key {shown(key_id.hex())} is not stored")
+            raise KeyNotFoundError(f"the record's key {key_name(key_id.hex())} is not stored")
         return await self.unwrap(row, tenant, owner)
 
     async def unwrap(self, row: WrappedKey, tenant: str, owner: str) -> NamedKey:
@@ -209,7 +209,7 @@ class Keyring:
     async def _unwrap(self, row: WrappedKey, tenant: str, owner: str) -> NamedKey:
         """Unwrap a DEK of exactly this scope, whatever the row says."""
         if row.state == "retired":
-            raise KeyNotFoundError(f"key {shown(row.key_id)} is retired, and opens nothing until it is reinstated")
+            raise KeyNotFoundError(f"key {key_name(row.key_id)} is retired, and opens nothing until it is reinstated")
         sealer = await self._wrapping(row.wrapped_by, tenant, owner)
         return committed(Secret(sealer.open(row.wrapped, "", "", row.key_id.encode(), 0)), row.key_id)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from socialvault.crypto.commitment import NamedKey, committed
 from socialvault.crypto.envelope import KEY_BYTES, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
-from socialvault.model.keys import KeyContext, KeyState, Rewrapped, VaultRow, WrappedKey, shown
+from socialvault.model.keys import KeyContext, KeyState, Rewrapped, VaultRow, WrappedKey, key_name
 from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class VaultKeys:
         row = await self._store.key("vault", key_id)
         if row is None or row.state == "retired":
             self._loaded.pop(key_id, None)
-            raise KeyNotFoundError(f"vault key {shown(key_id)} is {'not stored' if row is None else 'retired'}")
+            raise KeyNotFoundError(f"vault key {key_name(key_id)} is {'not stored' if row is None else 'retired'}")
         try:
             key = await self._unwrap(self.vault_id, row)
             self.stale.discard(key_id)
@@ -182,8 +182,8 @@ class VaultKeys:
     async def _unwrap(self, vault_id: bytes, row: WrappedKey) -> NamedKey:
         if self._service.key_ids and row.wrapped_by not in self._service.key_ids:
             raise WrongKeyError(
-                f"this database was sealed under key {shown(row.wrapped_by)}, and the keyring holds "
-                f"{', '.join(map(shown, self._service.key_ids))}"
+                f"this database was sealed under key {key_name(row.wrapped_by)}, and the keyring holds "
+                f"{', '.join(map(key_name, self._service.key_ids))}"
             )
         context = KeyContext(vault_id, "vault-key", row.tenant, row.key_id)
         return committed(Secret(await self._service.unwrap(row.wrapped, context)), row.key_id)

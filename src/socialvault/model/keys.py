@@ -99,6 +99,6 @@ class Resealed(NamedTuple):
     key_id: str
 
 
-def shown(key_id: str) -> str:
+def key_name(key_id: str) -> str:
     """Return a key's name for messages: the beginning of a hash, the whole of anything else."""
     return f"{key_id[:12]}…" if len(key_id) == _HASH_DIGITS else key_id

@@ -36,6 +36,7 @@ class KeyService(Protocol):
 
         Raises:
             KeyNotFoundError: it was wrapped under a KEK that is not at hand.
+            WrongKeyError: a service behind a network gave another key than it had wrapped.
             TamperedError: it was altered, or made for another context.
             MalformedEnvelopeError: it is nothing that `wrap` made.
             KeyServiceUnavailableError: it can't be reached.

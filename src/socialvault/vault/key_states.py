@@ -6,7 +6,7 @@ from os import urandom
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import ConfigurationError, KeyNotFoundError, WrongKeyError
-from socialvault.model.keys import KeyContext, WrappedKey, shown
+from socialvault.model.keys import KeyContext, WrappedKey, key_name
 from socialvault.model.rotation import KeysStatus, KeyStatus
 from socialvault.vault.core import moment
 
@@ -94,11 +94,11 @@ class KeyStates:
         primary_id = self._core.keyring.vault_keys.service.primary_id
         if level == "kek" and row.key_id != primary_id:
             raise ConfigurationError(
-                f"this process wraps under key {shown(primary_id)}: put {shown(row.key_id)} first in its keys, "
+                f"this process wraps under key {key_name(primary_id)}: put {key_name(row.key_id)} first in its keys, "
                 "then promote it"
             )
         if not await self._core.store.promote_key(level, row.key_id):
-            raise KeyNotFoundError(f"key {shown(row.key_id)} is retired: reinstate it first")
+            raise KeyNotFoundError(f"key {key_name(row.key_id)} is retired: reinstate it first")
         self._core.keyring.forget(row.tenant, row.owner)
         await self._tell("key_promoted", row)
         return await self._status(level, row)
@@ -115,7 +115,7 @@ class KeyStates:
         if not await self._core.store.retire_key(level, row.key_id):
             now = await self._status(level, row)
             why = "it is primary: promote another one first" if now.state == "primary" else f"{now.uses} rows need it"
-            raise ConfigurationError(f"key {shown(row.key_id)} can't be retired: {why}")
+            raise ConfigurationError(f"key {key_name(row.key_id)} can't be retired: {why}")
         await self._tell("key_retired", row)
         return await self._status(level, row)
 
@@ -128,7 +128,7 @@ class KeyStates:
         await self._core.ready()
         level, row = await self._found(key_id)
         if not await self._core.store.reinstate_key(level, row.key_id):
-            raise ConfigurationError(f"key {shown(row.key_id)} is not retired")
+            raise ConfigurationError(f"key {key_name(row.key_id)} is not retired")
         await self._tell("key_reinstated", row)
         return await self._status(level, row)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from socialvault.crypto.rotation import reseal, rewrap
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
-from socialvault.model.keys import shown
+from socialvault.model.keys import key_name
 from socialvault.model.rotation import Refusal, Rotated, RotationProgress
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class KeyRotation:
         kek = await self._core.store.key("kek", kek_id)
         if kek is None or kek.state != "primary":
             raise ConfigurationError(
-                f"key {shown(kek_id)} of this process is not the vault's primary KEK: add and promote it first"
+                f"key {key_name(kek_id)} of this process is not the vault's primary KEK: add and promote it first"
             )
         tally = Tally(self._core, rate, on_progress)
         await self._rewrap_vault_keys(kek_id, tally)

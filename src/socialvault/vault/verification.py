@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from socialvault.crypto.envelope import Purpose, Sealer, parse_key_id
 from socialvault.crypto.keyring import Keyring
 from socialvault.crypto.records import open_record
-from socialvault.exceptions import (
-    ConfigurationError,
-    EncryptionError,
-    KeyNotFoundError,
-    KeyServiceUnavailableError,
-    TamperedError,
-)
+from socialvault.exceptions import ConfigurationError, EncryptionError, KeyNotFoundError, KeyServiceUnavailableError
 from socialvault.model.verification import BadRecord, KeyUse, SealedKind, Verification
 
 if TYPE_CHECKING:
@@ -208,8 +202,8 @@ class _Walk:
             self._data_keys.popitem(last=False)
         return found
 
-    async def _data_key(self, key_id: str, tenant: str, owner: str) -> NamedKey:
-        """Return the DEK of a record, as a vault would for serving it."""
+    async def _data_key(self, key_id: str) -> NamedKey:
+        """Return the DEK that a record names. Whose it is, the record itself is bound to."""
         found = self._data_keys.get(key_id)
         if found is None:
             row = await self._store.key("data", key_id)
@@ -221,8 +215,6 @@ class _Walk:
         row, key = found
         if row.state == "retired":
             raise KeyNotFoundError(f"the record's key {key_id[:12]}… is retired")
-        if row.tenant != tenant or row.owner not in ("", owner):
-            raise TamperedError("the record's key is another owner's")
         return key
 
     # --- records --------------------------------------------------------------------------------
@@ -272,7 +264,7 @@ class _Walk:
         key_id = b""
         try:
             key_id = parse_key_id(record.envelope)
-            key = await self._data_key(key_id.hex(), record.tenant, record.owner)
+            key = await self._data_key(key_id.hex())
             sealer = Sealer(key.cipher, key_id, self._keyring.vault_id, purpose, record.tenant, record.owner)
             open_record(
                 sealer, record.envelope, record.provider, record.issuer, record.connection_id, record.generation

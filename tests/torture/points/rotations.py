@@ -144,12 +144,17 @@ def _resumed(given: Prepared) -> str:
 @point(
     "A key rotation killed at any step of adding, promoting, re-wrapping, resealing and retiring is finished by "
     "beginning it again: nothing is left under a former key, and every token opens and renews",
-    short=1, long=10, mutations=("forgetful_reseal", "retired_in_use"),
+    short=1, long=10, mutations=("forgetful_reseal",),
 )  # fmt: skip
 def rotation_killed_at_each_failpoint(bench: Bench, trials: int) -> Tally:
     """SIGKILL at each passage of a failpoint, so many times each; C-18."""
     tally, seen, every = Tally(), Counter[str](), []
-    for passed in bench.start(_recorded, _prepared(bench, 0)).result():
+    try:
+        undisturbed = bench.start(_recorded, _prepared(bench, 0)).result()
+    except RuntimeError as problem:
+        tally.end("not even finished undisturbed", ok=False, about=str(problem)[-300:])
+        return tally
+    for passed in undisturbed:
         seen[passed] += 1
         if passed in Failpoints.points():
             every.append((passed, seen[passed]))
@@ -184,7 +189,7 @@ _CALLERS, _CALLS_PER_SECOND = 4, 50
 _STALE = _CALLERS - 1
 #: The keyrings of one release after the other, by the numbers of their keys; each process has this one or that before.
 _RELEASES = ((1,), (1, 2), (2, 1), (2,), (2, 3), (3, 2), (3,))
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 30.0
 #: After so long a caller looks which DEK is its owner's; until then it seals under the one that it has.
 _KEY_CACHE = timedelta(seconds=1)
 
@@ -308,14 +313,18 @@ def rotations_under_load(bench: Bench, trials: int) -> Tally:
         _one_row_is_enough(bench, vault, tally)
         former = [former_keys(bench, vault)]
     callers = [bench.start(_call, number, ids, keys, rollout) for number in range(_CALLERS)]
-    rollout.deploy(0)
-    _first_rotation(bench, tally, rollout, keys, former[0], trials)
-    with bench.vault(keys=LocalKeyring([keys[2]])) as vault:
-        former.append(former_keys(bench, vault))
-    _second_rotation(bench, tally, rollout, keys, former[1], trials)
+    try:
+        rollout.deploy(0)
+        _first_rotation(bench, tally, rollout, keys, former[0], trials)
+        with bench.vault(keys=LocalKeyring([keys[2]])) as vault:
+            former.append(former_keys(bench, vault))
+        _second_rotation(bench, tally, rollout, keys, former[1], trials)
+    except Exception as problem:  # noqa: BLE001  # whatever it is, it was not to happen
+        tally.check(held=False, about=f"{type(problem).__name__}: {problem}")
     rollout.end()
     ends = sum((caller.result() for caller in callers), Counter[str]())
-    with bench.vault(keys=LocalKeyring([keys[3]])) as vault:
+    last = LocalKeyring([keys[3]] if not tally.broken else [keys[3], keys[2], keys[1]])
+    with bench.vault(keys=last) as vault:
         _judge(bench, tally, vault, ids, former)
     failed = {end: count for end, count in ends.items() if end != "ok"}
     tally.check(not failed, f"{sum(failed.values())} calls failed: {dict(list(failed.items())[:5])}")
@@ -386,7 +395,7 @@ def _judge(bench: Bench, tally: Tally, vault: Vault, ids: Sequence[str], former:
             key = vault.keys.key(key_id)
             about = f"{key.level} key is {key.state}, {key.uses} rows need it"
             tally.check(key.state == "retired" and not key.uses, about)
-    moved = vault.keys.key(former[1].vault_key)
+    moved = vault.keys.key(former[-1].vault_key)
     tally.check(moved.state == "retired" and not moved.uses, f"vault key: {moved.state}, {moved.uses} uses")
     tokens = {connection_id: vault.token(connection_id, **MINE) for connection_id in ids}
     live = bench.sandbox.live_tokens("x")

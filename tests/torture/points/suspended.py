@@ -279,14 +279,19 @@ def _state(bench: Bench, trial: Trial) -> str:
 
 
 def _asked_again(trial: Trial) -> str:
-    """The row says active and the grant is dead: the next renewal must say so."""
-    try:
-        trial.vault.refresh(trial.connection_id, **MINE)
-    except ReauthorizationRequiredError as verdict:
-        return f"active with a dead token, then reauthorization_required({verdict.reason})"
-    except SocialVaultError as problem:
-        return f"active with a dead token, then {type(problem).__name__}"
-    return "active with a dead token, then renewed"
+    """The row says active and the grant is dead: the next renewal must say so, at the latest once it may be tried."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            trial.vault.refresh(trial.connection_id, **MINE)
+        except ReauthorizationRequiredError as verdict:
+            return f"active with a dead token, then reauthorization_required({verdict.reason})"
+        except SocialVaultError as problem:
+            if problem.action != "retry" or time.monotonic() > until:
+                return f"active with a dead token, then {type(problem).__name__}"
+            time.sleep(0.1)
+        else:
+            return "active with a dead token, then renewed"
 
 
 def _judge(tally: Tally, trial: Trial, sent: list[LogEntry], state: str, named: tuple[str, ...]) -> None:

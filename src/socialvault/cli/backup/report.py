@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import typer
 
 from socialvault.cli.output import print_json, print_table
+from socialvault.model.keys import key_name
 from socialvault.model.verification import SealedKind, Verification
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def print_progress(seen: Mapping[SealedKind, int]) -> None:
 
 
 def _named(key_ids: tuple[str, ...]) -> str:
-    return ", ".join(f"{key_id[:12]}…" for key_id in key_ids)
+    return ", ".join(key_name(key_id) for key_id in key_ids)
 
 
 def _by_kind(found: Verification) -> list[tuple[str, str, str]]:

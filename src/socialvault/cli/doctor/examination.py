@@ -11,6 +11,7 @@ from socialvault.cli.doctor.sqlite import judge_sqlite, sqlite_facts
 from socialvault.cli.opening import OpenVault, application_vault, stored_vault
 from socialvault.exceptions import SocialVaultError
 from socialvault.keys.local import LocalKeyring
+from socialvault.model.keys import key_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +56,7 @@ def _examine_store(store: str | None, keys_env: str, looks: Sequence[Look]) -> I
     except SocialVaultError as problem:
         yield wrong("keys", problem)
         return
-    named = ", ".join(f"{key_id[:12]}…" for key_id in keyring.key_ids)
+    named = ", ".join(key_name(key_id) for key_id in keyring.key_ids)
     yield Finding("ok", "keys", f"{len(keyring.key_ids)} in {keys_env}, the primary first: {named}")
     if store is None:
         yield Finding("warn", "store", "not looked at: give --store or --vault", "fix_configuration")

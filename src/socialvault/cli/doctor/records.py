@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from socialvault import exceptions
 from socialvault.cli.doctor.findings import Finding, wrong
 from socialvault.exceptions import SocialVaultError
+from socialvault.model.keys import key_name
 from socialvault.vault.verification import verify_records
 
 if TYPE_CHECKING:
@@ -50,6 +51,6 @@ def _about(record: BadRecord) -> Finding:
         for name, value in (("provider", record.provider), ("owner", record.owner), ("tenant", record.tenant))
         if value
     )
-    key = f" under key {record.key_id[:12]}…" if record.key_id else ""
+    key = f" under key {key_name(record.key_id)}" if record.key_id else ""
     about = f"{record.kind.replace('_', ' ')} {record.id}".rstrip()
     return Finding("wrong", about, f"{record.error}{key}{place}", kind.action)

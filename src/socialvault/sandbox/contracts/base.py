@@ -150,7 +150,7 @@ class Contract:
 
         One race may go well by luck; many, each on a row of its own, don't.
         """
-        together = threading.Barrier(racers)
+        together, in_loop = threading.Barrier(racers), asyncio.Barrier(racers)
 
         async def run(racer: int) -> list[T]:
             answers = []
@@ -158,9 +158,12 @@ class Contract:
                 for number in range(rounds):
                     if self.race is Contract.race:
                         together.wait(timeout=30)
+                    elif self.race is race_in_loop:
+                        await asyncio.wait_for(in_loop.wait(), 30)
                     answers.append(await act(racer, number))
             except BaseException:
                 together.abort()
+                await in_loop.abort()
                 raise
             return answers
 

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import KeyNotFoundError, StoreUnavailableError
+from socialvault.model.keys import key_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +43,7 @@ class Contents:
         """Make sure that something may be written under a key, before the same hold of the lock writes it."""
         key = self._keys[level].get(key_id)
         if key is not None and key.state == "retired":
-            raise KeyNotFoundError(f"key {key_id[:12]}… is retired: nothing is written under it any more")
+            raise KeyNotFoundError(f"key {key_name(key_id)} is retired: nothing is written under it any more")
 
 
 class _OpenLock:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import re
 
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
 from socialvault.exceptions import (
     ConfigurationError,
     KeyNotFoundError,
@@ -12,21 +24,6 @@ from socialvault.exceptions import (
     StoreUnavailableError,
 )
 from socialvault.stores.redis.layout import SCHEMA
-
-try:
-    from redis.exceptions import (
-        AuthenticationError,
-        ClusterDownError,
-        OutOfMemoryError,
-        ReadOnlyError,
-        RedisClusterException,
-        RedisError,
-        TryAgainError,
-    )
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import TimeoutError as RedisTimeoutError
-except ImportError:
-    raise ConfigurationError("redis-py is missing: pip install 'socialvault[redis]'") from None
 
 DRIVER_ERRORS = (RedisError, RedisClusterException, OSError)
 

@@ -42,7 +42,7 @@ class Database:
     def __init__(self, engine: Engine, clock: Clock | None) -> None:
         self.name = engine.dialect.name
         self._engine = self._reading = engine
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._single: Engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         # Each statement of a transaction must see what others have committed since it began.
         self._several = (
             self._single if self.name == "sqlite" else engine.execution_options(isolation_level="READ COMMITTED")
@@ -171,7 +171,8 @@ class Database:
     def _look_around(self, connection: Connection) -> None:
         check_schema(connection)
         # To change a connection for one statement takes half as long as a look-up, so it is not done in vain.
-        if self._engine.dialect.detect_autocommit_setting(connection.connection.dbapi_connection):
+        driver: Any = connection.connection.dbapi_connection
+        if self._engine.dialect.detect_autocommit_setting(driver):
             self._single = self._engine
         # SQLite has no round trips to spare; there a question begins no transaction.
         self._reading = self._engine if self.name == "sqlite" else self._single

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Column, ColumnElement, Table, bindparam, func, literal_column, select
 
 from socialvault.exceptions import KeyNotFoundError
-from socialvault.model.keys import shown
+from socialvault.model.keys import key_name
 from socialvault.stores.sqlalchemy.rows import KEYS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def refuse_retired(connection: Connection, level: KeyLevel, key_ids: Iterable[st
     """
     for key_id, state in connection.execute(_STATES[level], {"key_ids": sorted(set(key_ids))}):
         if state == "retired":
-            raise KeyNotFoundError(f"key {shown(key_id)} is retired: nothing is written under it any more")
+            raise KeyNotFoundError(f"key {key_name(key_id)} is retired: nothing is written under it any more")
 
 
 def sealing_id(column: Column[Any]) -> ColumnElement[bytes]:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ARRAY, Column, Integer, LargeBinary, Text, bindparam, column, func, select, update
+from sqlalchemy import (
+    ARRAY,
+    Column,
+    ColumnElement,
+    Integer,
+    LargeBinary,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+    update,
+)
 
 from socialvault.model.keys import SealedRecord, WrappedKey
 from socialvault.stores.sqlalchemy.dialects import HAS_CANDIDATE
@@ -57,12 +71,40 @@ def _swap_one(place: _Place) -> Update:
 
 
 def _swap_many(place: _Place) -> Update:
-    """PostgreSQL's way: all at once, from arrays."""
-    kinds: tuple[TypeEngine[Any], ...] = (Text(), LargeBinary(), LargeBinary(), Text())
-    arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in zip(_FIELDS, kinds, strict=True))
-    fields = (column(name, kind) for name, kind in zip(_FIELDS, kinds, strict=True))
-    given = func.unnest(*arrays).table_valued(*fields, name="given").render_derived()
-    return _swap(place, *(given.c[name] for name in _FIELDS))
+    """PostgreSQL's way: all at once, from arrays.
+
+    What is sealed comes as one long string of bytes each: drivers take many times as long to write an array of bytes.
+    Without the bounds on the id the planner may read the whole table for a batch.
+    """
+    texts, numbers = ("of_id", "by_id"), ("expected_at", "expected_bytes", "sealed_at", "sealed_bytes")
+    kinds: dict[str, TypeEngine[Any]] = dict.fromkeys(texts, Text()) | dict.fromkeys(numbers, Integer())
+    arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items())
+    fields = (column(name, kind) for name, kind in kinds.items())
+    given = func.unnest(*arrays).table_valued(*fields).render_derived("given")
+
+    def part(name: str) -> ColumnElement[bytes]:
+        whole = cast(bindparam(name), LargeBinary())
+        return func.substr(whole, given.c[f"{name}_at"], given.c[f"{name}_bytes"], type_=LargeBinary())
+
+    first, last = (bindparam(name, type_=place.id.type) for name in ("first", "last"))
+    swap = _swap(place, given.c.of_id, part("expected"), part("sealed"), given.c.by_id)
+    return swap.where(place.id >= first, place.id <= last)
+
+
+def _many(given: Sequence[Rewrapped] | Sequence[Resealed]) -> dict[str, Any]:
+    """Return the values of `_swap_many`."""
+    of_id, expected, sealed, by_id = zip(*given, strict=True)
+    values: dict[str, Any] = {"of_id": list(of_id), "by_id": list(by_id), "first": min(of_id), "last": max(of_id)}
+    for name, parts in (("expected", expected), ("sealed", sealed)):
+        lengths = [len(each) for each in parts]
+        starts = accumulate(lengths[:-1], initial=1)
+        values |= {name: b"".join(parts), f"{name}_at": list(starts), f"{name}_bytes": lengths}
+    return values
+
+
+def _each(given: Sequence[Rewrapped] | Sequence[Resealed]) -> list[dict[str, Any]]:
+    """Return the values of `_swap_one`."""
+    return [dict(zip(_FIELDS, fields, strict=True)) for fields in given]
 
 
 _SWAPS = {
@@ -138,11 +180,7 @@ class Rotation(Keys):
         if not given:
             return 0
         statement = _SWAPS[self.database.name][place]
-        values: Any
-        if self.database.name == "postgresql":
-            values = dict(zip(_FIELDS, map(list, zip(*given, strict=True)), strict=True))
-        else:
-            values = [dict(zip(_FIELDS, each, strict=True)) for each in given]
+        values: Any = _many(given) if self.database.name == "postgresql" else _each(given)
 
         def work(connection: Connection) -> int:
             refuse_retired(connection, level, (each[3] for each in given))

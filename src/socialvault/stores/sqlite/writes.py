@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import KeyNotFoundError
+from socialvault.model.keys import key_name
 from socialvault.stores.sqlite.reads import Reads
 from socialvault.stores.sqlite.schema import KEY_TABLES
 
@@ -42,7 +43,7 @@ def require_not_retired(execute: Execute, level: KeyLevel, key_id: str) -> None:
 
 def retired(key_id: str) -> KeyNotFoundError:
     """Return the error that says that a key is retired."""
-    return KeyNotFoundError(f"key {key_id[:12]}… is retired: nothing is written under it any more")
+    return KeyNotFoundError(f"key {key_name(key_id)} is retired: nothing is written under it any more")
 
 
 def sealing_key_id(sealed: bytes) -> str:

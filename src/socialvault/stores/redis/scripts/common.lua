@@ -48,9 +48,18 @@ local function given(first, last)
 end
 
 local function write(key, changes)
+  local set, unset = {}, {}
   for field, value in pairs(changes) do
-    if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
+    if value == '' then
+      unset[#unset + 1] = field
+    else
+      set[#set + 1] = field
+      set[#set + 1] = value
+    end
   end
+  -- In this order: a hash whose last field goes is gone, and so is its time to live.
+  if #set > 0 then redis.call('HSET', key, unpack(set)) end
+  if #unset > 0 then redis.call('HDEL', key, unpack(unset)) end
 end
 
 -- Move a member from the indexes it had to those it is to have; each maps an index to the member's score in it.
@@ -84,4 +93,14 @@ end
 
 local function members(index)
   return redis.call('ZRANGE', prefix .. index, 0, -1)
+end
+
+-- The members of an index with their records; one whose record the server has dropped, against its orders, is left out.
+local function stored(kind, index)
+  local found = {}
+  for _, id in ipairs(members(index)) do
+    local record = read(kind.key(id))
+    if record then found[#found + 1] = {id = id, record = record} end
+  end
+  return found
 end

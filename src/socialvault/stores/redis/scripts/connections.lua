@@ -1,9 +1,8 @@
 -- Cancel what would end the grant of `row`, which has just been inserted.
 local function keep_grant(row)
-  for _, id in ipairs(members('grant_revocations:' .. grant_of(row))) do
-    local pending = read(revocations.key(id))
-    remove(revocations, id, pending)
-    settle(pending.connection_id, 'kept_for_sibling', row.updated_at_seconds)
+  for _, each in ipairs(stored(revocations, 'grant_revocations:' .. grant_of(row))) do
+    remove(revocations, each.id, each.record)
+    settle(each.record.connection_id, 'kept_for_sibling', row.updated_at_seconds)
   end
 end
 

@@ -41,11 +41,10 @@ function operations.tombstone()
   if account_taken(row, ARGV[7]) then return EXISTS end
   change_status(row)
   local children = {}
-  for _, id in ipairs(members('children:' .. row.id)) do
-    local child = read(connections.key(id))
-    if live(child) then
-      children[#children + 1] = redis.call('HMGET', connections.key(id), unpack(ARGV, 11, first - 1))
-      change(connections, id, child, wiped({
+  for _, each in ipairs(stored(connections, 'children:' .. row.id)) do
+    if live(each.record) then
+      children[#children + 1] = redis.call('HMGET', connections.key(each.id), unpack(ARGV, 11, first - 1))
+      change(connections, each.id, each.record, wiped({
         status = 'revoked', reason = 'parent_disconnected', updated_at_seconds = ARGV[9],
       }))
     end
@@ -89,10 +88,9 @@ function operations.delete()
   local row = read(KEYS[1])
   if row == nil or row.status ~= 'revoked' then return 0 end
   local gone = 1
-  for _, id in ipairs(members('children:' .. row.id)) do
-    local child = read(connections.key(id))
-    if child.status == 'revoked' then
-      delete(child)
+  for _, each in ipairs(stored(connections, 'children:' .. row.id)) do
+    if each.record.status == 'revoked' then
+      delete(each.record)
       gone = gone + 1
     end
   end
@@ -103,16 +101,13 @@ end
 -- ARGV: tenant, owner. KEYS[1]: the index of the owner's connections.
 function operations.erase_owner()
   local whose, gone = joined(ARGV[4], ARGV[5]), 0
-  for _, id in ipairs(members('owner:' .. whose)) do
-    delete(read(connections.key(id)))
+  for _, each in ipairs(stored(connections, 'owner:' .. whose)) do
+    delete(each.record)
     gone = gone + 1
   end
   forget_revocations('owner_revocations:' .. whose)
-  for _, hash in ipairs(members('owner_states:' .. whose)) do
-    local flow = read(states.key(hash))
-    if flow then remove(states, hash, flow) end
-  end
+  for _, each in ipairs(stored(states, 'owner_states:' .. whose)) do remove(states, each.id, each.record) end
   redis.call('DEL', prefix .. 'owner_states:' .. whose)
-  for _, id in ipairs(members('owner_keys:' .. whose)) do remove(keys.data, id, read(keys.data.key(id))) end
+  for _, each in ipairs(stored(keys.data, 'owner_keys:' .. whose)) do remove(keys.data, each.id, each.record) end
   return gone
 end

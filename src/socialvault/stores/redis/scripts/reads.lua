@@ -6,9 +6,15 @@ local function fields(key)
   return redis.call('HMGET', key, unpack(ARGV, 5, last_field))
 end
 
+-- The first field is the record's own id, so a record that lacks it is not there.
+local function collect(found, key)
+  local values = fields(key)
+  if values[1] then found[#found + 1] = values end
+end
+
 local function records(kind, ids)
   local found = {}
-  for number, id in ipairs(ids) do found[number] = fields(kind.key(id)) end
+  for _, id in ipairs(ids) do collect(found, kind.key(id)) end
   return found
 end
 
@@ -17,7 +23,7 @@ function operations.live_connections()
   local found = {}
   for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
     if live({status = redis.call('HGET', connections.key(id), 'status')}) then
-      found[#found + 1] = fields(connections.key(id))
+      collect(found, connections.key(id))
     end
   end
   return found
@@ -29,7 +35,7 @@ function operations.account()
   for _, index in ipairs(KEYS) do
     for _, id in ipairs(redis.call('ZRANGE', index, 0, -1)) do
       if redis.call('HEXISTS', connections.key(id), 'parent_id') == 0 then
-        found[#found + 1] = fields(connections.key(id))
+        collect(found, connections.key(id))
       end
     end
   end
@@ -75,7 +81,7 @@ function operations.page()
     for position = first + 4, #ARGV, 2 do
       fits = fits and (redis.call('HGET', key, ARGV[position]) or '') == ARGV[position + 1]
     end
-    if fits then found[#found + 1] = fields(key) end
+    if fits then collect(found, key) end
     if #found == limit then return {id, found} end
   end
   return {#ids == tonumber(most) and ids[#ids] or '', found}

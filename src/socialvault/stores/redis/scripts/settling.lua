@@ -24,5 +24,5 @@ local function settle(connection_id, reason, at_seconds)
 end
 
 local function forget_revocations(index)
-  for _, id in ipairs(members(index)) do remove(revocations, id, read(revocations.key(id))) end
+  for _, each in ipairs(stored(revocations, index)) do remove(revocations, each.id, each.record) end
 end

@@ -33,7 +33,8 @@ function operations.claim_state()
   if row.binding ~= ARGV[6] or redis.call('EXISTS', KEYS[2]) == 1 then return false end
   local claimed = redis.call('HMGET', KEYS[1], unpack(ARGV, 7))
   change(states, hash, row, {phase = 'claimed', sealed = '', key_id = ''})
-  redis.call('SET', KEYS[2], '', 'PX', math.max(redis.call('PTTL', KEYS[1]), 1))
+  local left = redis.call('PTTL', KEYS[1])  -- none where the row was put back by hand
+  redis.call('SET', KEYS[2], '', 'PX', left > 0 and left or GRACE_SECONDS * 1000)
   return claimed
 end
 

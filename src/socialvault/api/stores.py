@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from socialvault.ports.clock import Clock
     from socialvault.ports.store import AsyncStore, Store
 
-REDIS = ("redis", "rediss", "valkey", "valkeys")
+REDIS = ("redis", "rediss", "valkey", "valkeys", "unix")
 #: A plain ``sqlite`` is served by the standard library.
 SQLALCHEMY = ("postgresql", "sqlite+")
 _SERVED = "sqlite:///FILE, postgresql://…, redis://…, :memory: or an object"

@@ -172,6 +172,7 @@ def test_a_file_that_is_busy_is_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(engines, "_SQLITE_BUSY_SECONDS", 0.05)
     path = tmp_path / "vault.db"
+    path.touch(0o600)
     migrations = running.Migrations(f"sqlite:///{path}")
     other = sqlite3.connect(path, isolation_level=None)
     try:

@@ -29,6 +29,9 @@ SMOKE = [
     "vault/test_flow.py", "project/test_public_face.py",
 ]  # fmt: skip
 
+#: One store, one kind of world: the rest is told apart by `tests`.
+SMOKE_CASES = "(TestSQLiteStore and not InMemory) or (test_flow and memory) or test_public_face"
+
 #: Folders of tests with sessions of their own.
 APART = ["interop", "web", "torture", "support"]
 #: About half of the rest, by time: the tests run in two processes.
@@ -171,7 +174,7 @@ def wheel(session: nox.Session) -> None:
         "assert 'site-packages' in where.parts, where;"
         "assert (where / 'py.typed').exists()",
     )  # fmt: skip
-    session.run("pytest", "tests")
+    session.run("pytest", "tests", "-k", SMOKE_CASES)
 
 
 @nox.session

@@ -13,6 +13,8 @@ from torture.point import Tally, point
 from torture.points.single_flight import crowd, of_grants, refresh_mark, token_requests
 
 _LATENCY = timedelta(milliseconds=250)
+#: A lease is deleted up to so long after it was seen; a little before its renewal ends.
+_LATEST_SECONDS = 0.18
 _PROCESSES, _CALLERS, _PER_ROUND = 4, 2, 10
 _PATIENCE_SECONDS = 3.0
 
@@ -60,7 +62,7 @@ def lease_deleted(bench: Bench, trials: int) -> Tally:
         until = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < until and not all(taken[connection_id] for connection_id in ids):
             for held in bench.place.held_leases():
-                planned.setdefault(held, time.monotonic() + bench.random.uniform(0.0, _LATENCY.total_seconds()))
+                planned.setdefault(held, time.monotonic() + bench.random.uniform(0.0, _LATEST_SECONDS))
             for held in [held for held, at in planned.items() if at <= time.monotonic()]:
                 taken[held[0]] += bench.place.take_lease_away(*held)
                 planned[held] = until

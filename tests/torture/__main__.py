@@ -109,6 +109,7 @@ def _saved(point: Point, store: Store) -> bool:
 def _work(sending: Connection, sandbox: RemoteSandbox, servers: Servers, task: Task, seed: int) -> None:
     """Run a point: in a process of its own, since nothing takes a mutation back, and of its own session."""
     os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         bench = make_bench(task.store, seed, servers=servers, mutation=task.mutation, sandbox=sandbox)
     except Exception as problem:  # noqa: BLE001  # whatever it is, it is reported
@@ -216,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     seed = random.SystemRandom().getrandbits(32) if chosen.seed is None else chosen.seed
     console.print(f"seed {seed}", highlight=False)
     report = Report(chosen.report, points.values())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with the run, however that ends
     try:
         good = run(planned, seed, "long" if chosen.long else "short", report, console)
     finally:

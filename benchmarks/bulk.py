@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from socialvault import LocalKeyring, Vault
 from socialvault.api.stores import open_store
-from socialvault.crypto.envelope import Sealer
+from socialvault.crypto.envelope import Sealer, Transfer, place_of
 from socialvault.crypto.records import pack_token
 from socialvault.model.rows import TokenWrite
 from socialvault.providers import X
@@ -177,32 +177,31 @@ class Bulk:
     def raw_reseal(self) -> int:
         old, new = self._next_dek()
         return self._raw_move(
-            "connections", "id", "envelope", "key_id", old, new,
-            lambda key, row: Sealer(key.cipher, key.key_id, self.keyring.vault_id, "token", row[1], row[2]),
+            "connections", "id", "envelope", "key_id", old, new, Transfer(old, new, self.keyring.vault_id, "token"),
             "id, tenant, owner, envelope, provider, issuer, generation",
-            lambda row: (row[4], row[5], row[0].encode(), row[6]),
+            lambda row: place_of(row[1], row[2], row[4], row[5], row[0].encode(), row[6]),
         )  # fmt: skip
 
     def raw_rewrap(self) -> int:
         old, new = self._next_vault_key()
         return self._raw_move(
             "data_keys", "key_id", "wrapped", "wrapped_by", old, new,
-            lambda key, row: Sealer(key.cipher, key.key_id, self.keyring.vault_id, "data-key", row[1], row[2]),
-            "key_id, tenant, owner, wrapped",
-            lambda row: ("", "", row[0].encode(), 0),
+            Transfer(old, new, self.keyring.vault_id, "data-key"), "key_id, tenant, owner, wrapped",
+            lambda row: place_of(row[1], row[2], "", "", row[0].encode(), 0),
         )  # fmt: skip
 
     def _raw_move(
-        self, table: str, item: str, sealed: str, by: str, old: Any, new: Any, sealer: Any, columns: str, place: Any
-    ) -> int:
+        self, table: str, item: str, sealed: str, by: str, old: Any, new: Any, transfer: Transfer, columns: str,
+        place_of_row: Callable[[tuple[Any, ...]], bytes],
+    ) -> int:  # fmt: skip
         after, moved = "", 0
         sql = f"SELECT {columns} FROM {table} WHERE {by} = %s AND {item} > %s ORDER BY {item} LIMIT {BATCH}"
         while rows := self.raw.read(sql, old.name, after):
             after = rows[-1][0]
             batch = []
             for row in rows:
-                plain = sealer(old, row).open(bytes(row[3]), *place(row))
-                batch.append((row[0], row[3], sealer(new, row).seal(plain, *place(row)), new.name))
+                place = place_of_row(row)
+                batch.append((row[0], row[3], transfer.seal(transfer.open(row[3], place), place), new.name))
             moved += self.raw.swap(table, item, sealed, by, batch)
         return moved
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from socialvault.crypto.envelope import KEY_BYTES, key_id_of, text
+from socialvault.crypto.envelope import KEY_BYTES, NamedKey, key_id_of, text
 from socialvault.exceptions import WrongKeyError
 from socialvault.model.keys import key_name
 
 if TYPE_CHECKING:
     from socialvault.model.secret import Secret
-
-
-class NamedKey(NamedTuple):
-    """A cipher, with the id of its key in bytes and in hex."""
-
-    cipher: AESGCM
-    key_id: bytes
-    name: str
 
 
 def committed(key: Secret[bytes], key_id: str) -> NamedKey:

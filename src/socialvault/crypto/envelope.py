@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 from os import urandom
 from struct import Struct
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 
@@ -77,6 +77,14 @@ def parse_key_id(envelope: bytes) -> bytes:
     if envelope[:4] != MAGIC or len(envelope) < OVERHEAD_BYTES:
         raise MalformedEnvelopeError("these bytes are no sealed record of a known version and suite")
     return envelope[4:HEADER_BYTES]
+
+
+class NamedKey(NamedTuple):
+    """A cipher, with the id of its key in bytes and in hex."""
+
+    cipher: AESGCM
+    key_id: bytes
+    name: str
 
 
 class Sealer:
@@ -145,3 +153,37 @@ class Sealer:
 
     def __repr__(self) -> str:
         return f"Sealer(key_id={self.key_id.hex()[:12]})"
+
+
+def place_of(tenant: str, owner: str, provider: str, issuer: str, item: bytes, generation: int) -> bytes:
+    """Return the part of the associated data that is the same under every key: where a record belongs."""
+    names = part(text(tenant)) + part(text(owner)) + part(text(provider)) + part(text(issuer))
+    return names + part(item) + _tail(generation)
+
+
+class Transfer:
+    """Opens under one key and seals under another what stays in its place, which is put into bytes once for both."""
+
+    __slots__ = ("_decrypt", "_encrypt", "_new_fixed", "_new_header", "_old_fixed", "_old_header")
+
+    def __init__(self, old: NamedKey, new: NamedKey, vault_id: bytes, purpose: Purpose) -> None:
+        fixed = part(vault_id) + part(purpose.encode())
+        self._old_header, self._new_header = MAGIC + old.key_id, MAGIC + new.key_id
+        self._old_fixed, self._new_fixed = part(self._old_header) + fixed, part(self._new_header) + fixed
+        self._decrypt, self._encrypt = old.cipher.decrypt, new.cipher.encrypt
+
+    def open(self, envelope: bytes, place: bytes) -> bytes:
+        """As `Sealer.open`, under the old key."""
+        if not envelope.startswith(self._old_header) or len(envelope) < OVERHEAD_BYTES:
+            parse_key_id(envelope)
+            raise KeyNotFoundError("the record was sealed under another key")
+        try:
+            return self._decrypt(envelope[HEADER_BYTES:NONCE_END], envelope[NONCE_END:], self._old_fixed + place)
+        except InvalidTag:
+            pass
+        raise TamperedError("a sealed record was altered, or moved to where it does not belong")
+
+    def seal(self, plaintext: bytes, place: bytes) -> bytes:
+        """As `Sealer.seal`, under the new key."""
+        nonce = urandom(12)
+        return self._new_header + nonce + self._encrypt(nonce, plaintext, self._new_fixed + place)

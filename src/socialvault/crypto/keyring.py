@@ -7,8 +7,8 @@ from copy import copy
 from os import urandom
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
 
-from socialvault.crypto.commitment import NamedKey, committed
-from socialvault.crypto.envelope import KEY_BYTES, Sealer, key_id_of, parse_key_id
+from socialvault.crypto.commitment import committed
+from socialvault.crypto.envelope import KEY_BYTES, NamedKey, Sealer, key_id_of, parse_key_id
 from socialvault.crypto.seal_counts import SealCounts
 from socialvault.crypto.vault_keys import VaultKeys
 from socialvault.exceptions import KeyNotFoundError

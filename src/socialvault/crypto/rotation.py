@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.commitment import committed
-from socialvault.crypto.envelope import Purpose, Sealer
+from socialvault.crypto.envelope import Purpose, Transfer, place_of
 from socialvault.exceptions import EncryptionError
 from socialvault.model.keys import RecordKind, Resealed, Rewrapped
 from socialvault.model.rotation import Refusal
@@ -14,10 +14,26 @@ from socialvault.model.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from socialvault.crypto.commitment import NamedKey
+    from socialvault.crypto.envelope import NamedKey
     from socialvault.model.keys import SealedRecord, WrappedKey
 
 PURPOSES: dict[RecordKind, Purpose] = {"token": "token", "candidate": "escrow", "revocation": "escrow"}
+
+
+class Transfers:
+    """From one key to any number of others."""
+
+    def __init__(self, old: NamedKey, vault_id: bytes, purpose: Purpose) -> None:
+        self._from = (old, vault_id, purpose)
+        self._made: dict[str, Transfer] = {}
+
+    def to(self, new: NamedKey) -> Transfer:
+        """Return the way to `new`."""
+        made = self._made.get(new.name)
+        if made is None:
+            old, vault_id, purpose = self._from
+            made = self._made[new.name] = Transfer(old, new, vault_id, purpose)
+        return made
 
 
 def rewrap(
@@ -26,18 +42,17 @@ def rewrap(
     """Wrap DEKs, which `old` wraps, each under the vault key beside it."""
     done: list[Rewrapped] = []
     refused: list[Refusal] = []
+    transfers = Transfers(old, vault_id, "data-key")
     for row, new in pairs:
-        opening = Sealer(old.cipher, old.key_id, vault_id, "data-key", row.tenant, row.owner)
-        sealing = Sealer(new.cipher, new.key_id, vault_id, "data-key", row.tenant, row.owner)
-        item = row.key_id.encode()
+        transfer = transfers.to(new)
+        place = place_of(row.tenant, row.owner, "", "", row.key_id.encode(), 0)
         try:
-            key = Secret(opening.open(row.wrapped, "", "", item, 0))
+            key = Secret(transfer.open(row.wrapped, place))
             committed(key, row.key_id)
         except EncryptionError as problem:
             refused.append(Refusal("data_key", row.key_id, row.tenant, type(problem).__name__))
             continue
-        wrapped = sealing.seal(key.reveal(), "", "", item, 0)
-        done.append(Rewrapped(row.key_id, row.wrapped, wrapped, new.name))
+        done.append(Rewrapped(row.key_id, row.wrapped, transfer.seal(key.reveal(), place), new.name))
     return done, refused
 
 
@@ -45,17 +60,17 @@ def reseal(
     kind: RecordKind, pairs: Iterable[tuple[SealedRecord, NamedKey]], old: NamedKey, vault_id: bytes
 ) -> tuple[list[Resealed], list[Refusal]]:
     """Seal records, which `old` seals, each under the DEK beside it."""
-    purpose = PURPOSES[kind]
     done: list[Resealed] = []
     refused: list[Refusal] = []
+    transfers = Transfers(old, vault_id, PURPOSES[kind])
     for record, new in pairs:
-        opening = Sealer(old.cipher, old.key_id, vault_id, purpose, record.tenant, record.owner)
-        sealing = Sealer(new.cipher, new.key_id, vault_id, purpose, record.tenant, record.owner)
-        place = record.provider, record.issuer, record.connection_id.encode(), record.generation
+        transfer = transfers.to(new)
+        item = record.connection_id.encode()
+        place = place_of(record.tenant, record.owner, record.provider, record.issuer, item, record.generation)
         try:
-            plain = Secret(opening.open(record.sealed, *place))
+            plain = Secret(transfer.open(record.sealed, place))
         except EncryptionError as problem:
             refused.append(Refusal(kind, record.id, record.tenant, type(problem).__name__))
             continue
-        done.append(Resealed(record.id, record.sealed, sealing.seal(plain.reveal(), *place), new.name))
+        done.append(Resealed(record.id, record.sealed, transfer.seal(plain.reveal(), place), new.name))
     return done, refused

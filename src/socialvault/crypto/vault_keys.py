@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import urandom
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from socialvault.crypto.commitment import NamedKey, committed
-from socialvault.crypto.envelope import KEY_BYTES, Sealer, key_id_of, parse_key_id
+from socialvault.crypto.commitment import committed
+from socialvault.crypto.envelope import KEY_BYTES, NamedKey, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
 from socialvault.model.keys import KeyContext, KeyState, Rewrapped, VaultRow, WrappedKey, key_name
 from socialvault.model.secret import Secret

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from socialvault.crypto.commitment import NamedKey
+    from socialvault.crypto.envelope import NamedKey
     from socialvault.crypto.keyring import Keyring
     from socialvault.model.keys import RecordKind, WrappedKey
     from socialvault.model.rotation import OnProgress

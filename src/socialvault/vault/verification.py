@@ -17,7 +17,7 @@ from socialvault.model.verification import BadRecord, KeyUse, SealedKind, Verifi
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-    from socialvault.crypto.commitment import NamedKey
+    from socialvault.crypto.envelope import NamedKey
     from socialvault.model.keys import KeyLevel, VaultRow, WrappedKey
     from socialvault.model.rows import ConnectionRow, RevocationRow
     from socialvault.ports.clock import Clock

@@ -13,7 +13,9 @@ import nox
 nox.needs_version = ">=2025.5.1"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["lint", "typing", "docs", "demo", "wheel", "interop", "web", "torture", "tests"]
+nox.options.sessions = [
+    "lint", "typing", "docs", "demo", "wheel", "interop", "web", "contracts", "torture", "tests"
+]  # fmt: skip
 
 ROOT = Path(__file__).parent
 INTEROP = ROOT / "tests" / "interop"
@@ -25,17 +27,17 @@ EXTRAS = "fastapi,flask,django,demo,cli,sqlalchemy,redis,aws,gcp,azure,hashicorp
 #: What a freshly installed wheel must pass: the contract on one store, the flow, and what the package exports. None of
 #: it may need the source tree.
 SMOKE = [
-    "support", "conftest.py", "stores/conftest.py", "stores/test_sqlite_contract.py", "vault/conftest.py",
-    "vault/test_flow.py", "project/test_public_face.py",
+    "support", "conftest.py", "contracts/test_sqlite.py", "vault/conftest.py", "vault/test_flow.py",
+    "project/test_public_face.py",
 ]  # fmt: skip
 
 #: One store, one kind of world: the rest is told apart by `tests`.
-SMOKE_CASES = "(TestSQLiteStore and not InMemory) or (test_flow and memory) or test_public_face"
+SMOKE_CASES = "(TestSQLiteStore and not InMemory) or (test_flow and sync) or test_public_face"
 
 #: Folders of tests with sessions of their own.
-APART = ["interop", "web", "torture", "support"]
+APART = ["contracts", "interop", "web", "torture", "support"]
 #: About half of the rest, by time: the tests run in two processes.
-FIRST_HALF = ["vault", "stores", "runtimes", "webhooks"]
+FIRST_HALF = ["vault", "stores", "runtimes", "webhooks", "importers", "migrations"]
 
 
 def group(name: str) -> list[str]:
@@ -47,6 +49,11 @@ def group(name: str) -> list[str]:
 def lint(session: nox.Session) -> None:
     """Style, formatting, and imports that point one way."""
     session.install("-e", ".", *group("lint"))
+    look_at_style(session)
+
+
+def look_at_style(session: nox.Session) -> None:
+    """Run the linters."""
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("lint-imports")
@@ -56,6 +63,11 @@ def lint(session: nox.Session) -> None:
 def typing(session: nox.Session) -> None:
     """Mypy and pyright over the library, the public face's types, the examples and the code in the docs."""
     session.install("-e", f".[{EXTRAS}]", *group("typing"))
+    check_types(session)
+
+
+def check_types(session: nox.Session) -> None:
+    """Run both type checkers."""
     snippets = write_snippets(Path(session.create_tmp()) / "snippets")
     examples = ["examples"] if any((ROOT / "examples").rglob("*.py")) else []
     session.run("mypy", "--strict", "src", "tests/typing", *examples)
@@ -132,18 +144,27 @@ def web(session: nox.Session) -> None:
     session.run("pytest", "tests/web", *session.posargs)
 
 
-@nox.session(default=False)
-def outside(session: nox.Session) -> None:
-    """`interop` and `web` in one environment, which saves an installation."""
-    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
-    install_node_packages(session)
-    session.run("pytest", "tests/interop", "tests/web", *session.posargs)
+@nox.session
+def contracts(session: nox.Session) -> None:
+    """The contract that every store is held to, on every adapter in both colours; the servers come from pip."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"))
+    hold_stores_to_contracts(session)
+
+
+def hold_stores_to_contracts(session: nox.Session) -> None:
+    """Run the contract suites, untraced: what they are for is races, and `tests` covers the lines."""
+    session.run("pytest", "tests/contracts", *session.posargs)
 
 
 @nox.session
 def torture(session: nox.Session) -> None:
     """The torture bench in its quick form on every store, or as the arguments after ``--`` say."""
     session.install("-e", ".[demo,cli,sqlalchemy,redis]", *group("test"), *group("torture"))
+    run_torture(session)
+
+
+def run_torture(session: nox.Session) -> None:
+    """Run the bench."""
     session.run("python", "-m", "torture", *(session.posargs or ["--ci"]), env={"PYTHONPATH": str(ROOT / "tests")})
 
 
@@ -189,4 +210,28 @@ def demo(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation; every warning is an error."""
     session.install(*group("docs"))
+    build_docs(session)
+
+
+def build_docs(session: nox.Session) -> None:
+    """Build the site."""
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session(default=False)
+def beside(session: nox.Session) -> None:
+    """Lint, typing, docs, interop and web in one environment: what CI runs beside `tests`, with fewer installations."""
+    session.install("-e", f".[{EXTRAS}]", *group("dev"))
+    install_node_packages(session)
+    look_at_style(session)
+    check_types(session)
+    build_docs(session)
+    session.run("pytest", "tests/interop", "tests/web")
+
+
+@nox.session(default=False)
+def servers(session: nox.Session) -> None:
+    """Contracts and torture in one environment, for CI as well."""
+    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("torture"))
+    hold_stores_to_contracts(session)
+    run_torture(session)

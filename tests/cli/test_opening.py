@@ -7,7 +7,10 @@ from types import ModuleType
 import pytest
 
 from socialvault import LocalKeyring
+from socialvault.cli import opening
 from socialvault.cli.opening import application_vault
+from socialvault.exceptions import ConfigurationError
+from socialvault.stores.memory import MemoryStore
 
 SECRET = "hunter2-in-a-settings-module"
 
@@ -19,10 +22,11 @@ def list_by(invoke, vault: str):
 # --- an existing store ---------------------------------------------------------------------------
 
 
-def test_looking_creates_no_database(invoke, tmp_path, monkeypatch):
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"])
+def test_looking_creates_no_database(invoke, tmp_path, monkeypatch, scheme):
     monkeypatch.setenv("SOCIALVAULT_KEYS", LocalKeyring.generate())
     file = tmp_path / "typo.db"
-    ended = invoke("connections", "list", "--store", f"sqlite:///{file}")
+    ended = invoke("connections", "list", "--store", f"{scheme}:///{file}")
     assert ended.exit_code == 78
     assert f"there is no database at {file}" in ended.stderr
     assert not file.exists()
@@ -40,7 +44,7 @@ def test_looking_makes_no_vault_of_an_empty_file(invoke, tmp_path, monkeypatch):
     database.close()
 
 
-@pytest.mark.parametrize("store", [":memory:", "postgresql://db", "vault.db"])
+@pytest.mark.parametrize("store", [":memory:", "mysql://db", "vault.db"])
 def test_a_store_that_holds_nothing_is_told(invoke, monkeypatch, store):
     monkeypatch.setenv("SOCIALVAULT_KEYS", LocalKeyring.generate())
     assert invoke("connections", "list", "--store", store).exit_code == 78
@@ -52,6 +56,23 @@ def test_another_key_opens_nothing_and_says_which_is_missing(invoke, service, mo
     ended = invoke("connections", "list", "--store", service.url)
     assert ended.exit_code == 78
     assert f"this database was sealed under key {LocalKeyring([service.key]).primary_id[:12]}" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "blocking"),
+    [
+        ("postgresql+asyncpg://db/vault?a=b&ssl=require", "postgresql+psycopg://db/vault?a=b&sslmode=require"),
+        ("sqlite+aiosqlite:///vault.db", "sqlite+pysqlite:///vault.db"),
+        ("postgresql://db/vault?ssl=x", "postgresql://db/vault?ssl=x"),
+    ],
+)
+def test_a_url_for_event_loops_gives_way_to_a_blocking_one(monkeypatch, url, blocking):
+    opened = []
+    monkeypatch.setattr(opening, "_file", lambda _: None)
+    monkeypatch.setattr(opening, "open_store", lambda given, _: opened.append(given) or MemoryStore())
+    with pytest.raises(ConfigurationError, match="no vault has used this store yet"):
+        opening.existing_store(url)
+    assert opened == [blocking]
 
 
 # --- an application's vault ----------------------------------------------------------------------

@@ -9,8 +9,6 @@ from support.canaries import assert_absent_from_files, found_in_text
 from support.world import World, open_world
 
 from socialvault.sandbox import Sandbox
-from socialvault.stores.sqlalchemy import SQLAlchemyStore
-from socialvault.stores.sqlalchemy.schema import metadata
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,7 +17,9 @@ if TYPE_CHECKING:
     from support.postgres import Database, Postgres
     from support.valkey import Valkey
 
-COMBINATIONS = [(colour, kind) for colour in ("sync", "async") for kind in ("memory", "sqlite")]
+#: The store in memory is held to the same contract, and is one of `any_world`'s.
+COMBINATIONS = [("sync", "sqlite"), ("async", "sqlite")]
+IN_MEMORY = [("sync", "memory"), ("async", "memory")]
 ON_SERVERS = [(colour, kind) for colour in ("sync", "async") for kind in ("postgres", "valkey")]
 
 
@@ -55,6 +55,8 @@ async def world(
 @pytest.fixture(scope="session")
 def vault_database(postgres: Postgres) -> Database:
     """A database of the vault's tests, with the tables in it."""
+    from socialvault.stores.sqlalchemy import SQLAlchemyStore
+
     database = postgres.create_database("vault_tests")
     store = SQLAlchemyStore(database.url)
     store.create_schema()
@@ -71,6 +73,8 @@ def server_url(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
             valkey: Valkey = request.getfixturevalue("valkey")
             valkey.flush()
             return valkey.url
+        from socialvault.stores.sqlalchemy.schema import metadata
+
         database: Database = request.getfixturevalue("vault_database")
         database.execute(f"TRUNCATE {', '.join(metadata.tables.keys() - {'socialvault_version'})}")
         return database.async_url if colour == "async" else database.url
@@ -78,7 +82,7 @@ def server_url(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
     return url
 
 
-@pytest.fixture(params=[*COMBINATIONS, *ON_SERVERS], ids="-".join)
+@pytest.fixture(params=[*COMBINATIONS, *IN_MEMORY, *ON_SERVERS], ids="-".join)
 async def any_world(
     request: pytest.FixtureRequest, sandbox: Sandbox, tmp_path: Path, caplog: pytest.LogCaptureFixture,
     server_url: Callable[[str, str], str],

@@ -124,10 +124,8 @@ def _run(found: OpenVault, job: Callable[[OnProgress], Any], *, as_json: bool) -
         print_json(asdict(done))
     else:
         print_table(("what", "count"), [(name, str(getattr(done, name))) for name in (*_LABELS, "refused")])
-    for refusal in () if as_json else done.refusals:
-        typer.echo(
-            f"left as it is: {refusal.kind} {refusal.id} of tenant {refusal.tenant!r}: {refusal.error}", err=True
-        )
+    for bad in () if as_json else done.bad:
+        typer.echo(f"left as it is: {bad.kind} {bad.id} of tenant {bad.tenant!r}: {bad.error}", err=True)
     if done.refused:
         raise typer.Exit(EXIT_CODES["report"])
 

@@ -1,6 +1,7 @@
 """Getting at a vault: the application's own, or one over a store URL and keys from the environment."""
 
 import asyncio
+import re
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator, Sequence
@@ -47,6 +48,7 @@ VaultOption = Annotated[
 ]
 KEYS_ENV = "SOCIALVAULT_KEYS"
 _SAMPLE = 200
+_BLOCKING_SCHEMES = {"postgresql+asyncpg": "postgresql+psycopg", "sqlite+aiosqlite": "sqlite+pysqlite"}
 
 # Nothing registers it and no flow is begun: a vault without providers only reads.
 _NO_REDIRECT_URI = "https://cli.invalid/{provider}"
@@ -195,14 +197,32 @@ def existing_store(url: str) -> Store:
     Raises:
         ConfigurationError: there is none.
     """
-    served = url == ":memory:" or is_redis(url) or is_sqlalchemy(url)
-    if not served and not Path(sqlite_path(url)).exists():
-        raise ConfigurationError(f"there is no database at {sqlite_path(url)}")
-    store = open_store(url, None)
+    file = _file(url)
+    if file is not None and not file.exists():
+        raise ConfigurationError(f"there is no database at {file}")
+    store = open_store(_blocking(url), None)
     if store.load_vault() is not None:
         return store
     store.close()
-    raise ConfigurationError("no vault has used this store yet")
+    raise ConfigurationError("no vault has used this store yet: start the application, or give --vault")
+
+
+def _file(url: str) -> Path | None:
+    """Return the SQLite file that a URL names; None when it names a server, or memory."""
+    if url.startswith("sqlite+"):
+        name = url.partition(":///")[2].partition("?")[0]
+        return Path(name) if name not in ("", ":memory:") else None
+    if url == ":memory:" or is_redis(url) or is_sqlalchemy(url):
+        return None
+    return Path(sqlite_path(url))
+
+
+def _blocking(url: str) -> str:
+    """Return a URL that the application may have for event loops as one for commands, which block."""
+    scheme, separator, rest = url.partition(":")
+    if scheme == "postgresql+asyncpg":
+        rest = re.sub(r"(?<=[?&])ssl=", "sslmode=", rest)
+    return _BLOCKING_SCHEMES.get(scheme, scheme) + separator + rest
 
 
 def _load(name: str) -> Vault | AsyncVault:

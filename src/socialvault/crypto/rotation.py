@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from socialvault.crypto.commitment import committed
 from socialvault.crypto.envelope import Purpose, Transfer, place_of
 from socialvault.exceptions import EncryptionError
+from socialvault.model.bad_record import BadRecord, bad_key
 from socialvault.model.keys import RecordKind, Resealed, Rewrapped
-from socialvault.model.rotation import Refusal
 from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ class Transfers:
 
 def rewrap(
     pairs: Iterable[tuple[WrappedKey, NamedKey]], old: NamedKey, vault_id: bytes
-) -> tuple[list[Rewrapped], list[Refusal]]:
+) -> tuple[list[Rewrapped], list[BadRecord]]:
     """Wrap DEKs, which `old` wraps, each under the vault key beside it."""
     done: list[Rewrapped] = []
-    refused: list[Refusal] = []
+    refused: list[BadRecord] = []
     transfers = Transfers(old, vault_id, "data-key")
     for row, new in pairs:
         transfer = transfers.to(new)
@@ -50,7 +50,7 @@ def rewrap(
             key = Secret(transfer.open(row.wrapped, place))
             committed(key, row.key_id)
         except EncryptionError as problem:
-            refused.append(Refusal("data_key", row.key_id, row.tenant, type(problem).__name__))
+            refused.append(bad_key("data_key", row, type(problem)))
             continue
         done.append(Rewrapped(row.key_id, row.wrapped, transfer.seal(key.reveal(), place), new.name))
     return done, refused
@@ -58,10 +58,10 @@ def rewrap(
 
 def reseal(
     kind: RecordKind, pairs: Iterable[tuple[SealedRecord, NamedKey]], old: NamedKey, vault_id: bytes
-) -> tuple[list[Resealed], list[Refusal]]:
+) -> tuple[list[Resealed], list[BadRecord]]:
     """Seal records, which `old` seals, each under the DEK beside it."""
     done: list[Resealed] = []
-    refused: list[Refusal] = []
+    refused: list[BadRecord] = []
     transfers = Transfers(old, vault_id, PURPOSES[kind])
     for record, new in pairs:
         transfer = transfers.to(new)
@@ -70,7 +70,8 @@ def reseal(
         try:
             plain = Secret(transfer.open(record.sealed, place))
         except EncryptionError as problem:
-            refused.append(Refusal(kind, record.id, record.tenant, type(problem).__name__))
+            error = type(problem).__name__
+            refused.append(BadRecord(kind, record.id, record.tenant, record.owner, record.provider, old.name, error))
             continue
         done.append(Resealed(record.id, record.sealed, transfer.seal(plain.reveal(), place), new.name))
     return done, refused

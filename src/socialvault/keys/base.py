@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar, cast
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from socialvault.crypto.envelope import KEY_BYTES, Purpose, Sealer, key_id_of, parse_key_id, part, text
+from socialvault.crypto.envelope import MAGIC as LOCAL_MAGIC
 from socialvault.exceptions import (
     ConfigurationError,
     EncryptionError,
@@ -201,6 +202,11 @@ class RemoteKeyService(ABC):
             MalformedEnvelopeError: it is nothing that `wrap` made.
             KeyServiceUnavailableError: the service can't be reached, or refuses.
         """
+        if wrapped.startswith(LOCAL_MAGIC):
+            raise KeyNotFoundError(
+                f"a vault key is wrapped under a local key, which this {type(self).__name__} was not given: "
+                "give the vault both in a KeyChain"
+            )
         parts = Wrapped.parse(wrapped)
         if not self._holds(parts.kek_id):
             raise KeyNotFoundError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from socialvault.model.bad_record import BadRecord
     from socialvault.model.keys import KeyLevel, KeyState
 
 
@@ -53,35 +54,20 @@ class KeysStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A row that did not open, and was left as it is.
-
-    Attributes:
-        kind: ``vault_key``, ``data_key``, ``token``, ``candidate`` or ``revocation``.
-        error: the class of what was raised.
-    """
-
-    kind: str
-    id: str
-    tenant: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
 class Rotated:
     """What a job did.
 
     Attributes:
         vault_keys: wrapped again under the primary KEK. data_keys: under their primary vault key.
         records: sealed again under their owner's primary DEK.
-        refused: how many rows did not open. refusals: the first of them.
+        refused: how many rows did not open, and were left as they are. bad: the first of them.
     """
 
     vault_keys: int = 0
     data_keys: int = 0
     records: int = 0
     refused: int = 0
-    refusals: tuple[Refusal, ...] = ()
+    bad: tuple[BadRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

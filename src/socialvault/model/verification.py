@@ -3,34 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from socialvault.model.bad_record import BadRecord, SealedKind
     from socialvault.model.keys import KeyLevel
-
-#: What is sealed: the vault's canary, its keys, and the records of connections.
-SealedKind = Literal["canary", "vault_key", "data_key", "token", "candidate", "revocation"]
-
-
-@dataclass(frozen=True, slots=True)
-class BadRecord:
-    """Something sealed that does not open. It is named, and left as it is.
-
-    Attributes:
-        id: of the connection, the revocation or the key; "" for the canary.
-        key_id: of the key that it names, hex; "" where it names none.
-        error: the error's class.
-    """
-
-    kind: SealedKind
-    id: str
-    tenant: str
-    owner: str
-    provider: str
-    key_id: str
-    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from socialvault.crypto.rotation import reseal, rewrap
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
+from socialvault.model.bad_record import bad_key
 from socialvault.model.keys import key_name
-from socialvault.model.rotation import Refusal, Rotated, RotationProgress
+from socialvault.model.rotation import Rotated, RotationProgress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from socialvault.crypto.envelope import NamedKey
     from socialvault.crypto.keyring import Keyring
+    from socialvault.model.bad_record import BadRecord
     from socialvault.model.keys import RecordKind, WrappedKey
     from socialvault.model.rotation import OnProgress
     from socialvault.vault.core import Core
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 _BATCH = 2000
 _KINDS: tuple[RecordKind, ...] = ("token", "candidate", "revocation")
 _MOST_COUNTED = 1000
-_KEPT_REFUSALS = 100
+_MOST_BAD = 100
 _KEPT_SEALERS = 1000
 
 
@@ -45,20 +47,20 @@ class Tally:
         self._rate = rate
         self._on_progress = on_progress
         self._counts: dict[str, int] = {"vault_keys": 0, "data_keys": 0, "records": 0}
-        self._refusals: dict[tuple[str, str], Refusal] = {}
+        self._bad: dict[tuple[str, str], BadRecord] = {}
         self._refused = 0
         self.total: int | None = None
         self.batch = _BATCH if rate is None else min(_BATCH, rate)
 
     async def add(
-        self, step: Literal["vault_keys", "data_keys", "records"], done: int, refusals: Sequence[Refusal] = ()
+        self, step: Literal["vault_keys", "data_keys", "records"], done: int, bad: Sequence[BadRecord] = ()
     ) -> None:
         """Count a batch; wait where the rate says so."""
         self._counts[step] += done
-        for refusal in refusals:
+        for record in bad:
             self._refused += 1
-            if len(self._refusals) < _KEPT_REFUSALS:
-                self._refusals[refusal.kind, refusal.id] = refusal
+            if len(self._bad) < _MOST_BAD:
+                self._bad[record.kind, record.id] = record
         if self._on_progress is not None:
             self._on_progress(RotationProgress(step, self._counts[step], self.total))
         if self._rate is not None and done:
@@ -66,7 +68,7 @@ class Tally:
 
     def result(self) -> Rotated:
         """Return what was done."""
-        return Rotated(**self._counts, refused=self._refused, refusals=tuple(self._refusals.values()))
+        return Rotated(**self._counts, refused=self._refused, bad=tuple(self._bad.values()))
 
 
 class KeyRotation:
@@ -89,7 +91,7 @@ class KeyRotation:
         sealed = await self.reseal(None, rate, on_progress)
         return Rotated(
             wrapped.vault_keys, wrapped.data_keys, sealed.records, wrapped.refused + sealed.refused,
-            wrapped.refusals + sealed.refusals,
+            wrapped.bad + sealed.bad,
         )  # fmt: skip
 
     # --- wrapped keys ---------------------------------------------------------------------------
@@ -123,8 +125,7 @@ class KeyRotation:
             except KeyServiceUnavailableError:
                 raise
             except EncryptionError as problem:
-                refusal = Refusal("vault_key", row.key_id, row.tenant, type(problem).__name__)
-                await tally.add("vault_keys", 0, [refusal])
+                await tally.add("vault_keys", 0, [bad_key("vault_key", row, type(problem))])
             else:
                 await tally.add("vault_keys", moved)
 
@@ -184,8 +185,7 @@ class KeyRotation:
         except KeyServiceUnavailableError:
             raise
         except EncryptionError as problem:
-            refusal = Refusal("data_key", data_key.key_id, data_key.tenant, type(problem).__name__)
-            await tally.add("records", 0, [refusal])
+            await tally.add("records", 0, [bad_key("data_key", data_key, type(problem))])
             return
         for kind in _KINDS:
             await self._reseal_kind(kind, old, keyring, tally)

@@ -12,12 +12,14 @@ from socialvault.crypto.envelope import Purpose, Sealer, parse_key_id
 from socialvault.crypto.keyring import Keyring
 from socialvault.crypto.records import open_record
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyNotFoundError, KeyServiceUnavailableError
-from socialvault.model.verification import BadRecord, KeyUse, SealedKind, Verification
+from socialvault.model.bad_record import BadRecord, bad_key
+from socialvault.model.verification import KeyUse, Verification
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from socialvault.crypto.envelope import NamedKey
+    from socialvault.model.bad_record import SealedKind
     from socialvault.model.keys import KeyLevel, VaultRow, WrappedKey
     from socialvault.model.rows import ConnectionRow, RevocationRow
     from socialvault.ports.clock import Clock
@@ -142,7 +144,7 @@ class _Walk:
         await self._look_at_canary(row)
         async for data_key in self._pages_of_keys("data"):
             found = await self._unwrapped(data_key)
-            bad = None if isinstance(found, _Unwrapped) else _bad_key("data_key", data_key, found)
+            bad = None if isinstance(found, _Unwrapped) else bad_key("data_key", data_key, found)
             self.findings.add("data_key", "vault", data_key.wrapped_by, bad)
 
     async def _pages_of_keys(self, level: KeyLevel) -> AsyncIterator[WrappedKey]:
@@ -166,7 +168,7 @@ class _Walk:
             raise
         except EncryptionError as problem:
             self._refused_vault_keys.add(row.key_id)
-            bad = _bad_key("vault_key", row, type(problem))
+            bad = bad_key("vault_key", row, type(problem))
         self.findings.add("vault_key", "kek", row.wrapped_by, bad)
 
     async def _look_at_canary(self, row: VaultRow) -> None:
@@ -303,7 +305,3 @@ def _record_of(row: RevocationRow) -> _Record:
         "revocation", row.id, row.connection_id, row.tenant, row.owner, row.provider, row.issuer, row.generation,
         row.envelope,
     )  # fmt: skip
-
-
-def _bad_key(kind: SealedKind, row: WrappedKey, error: type[EncryptionError]) -> BadRecord:
-    return BadRecord(kind, row.key_id, row.tenant, row.owner, "", row.wrapped_by, error.__name__)

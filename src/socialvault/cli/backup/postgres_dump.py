@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START_BYTES = 512
+_CHUNK_BYTES = 1 << 16
 
 _GZIP = b"\x1f\x8b"
 _PLAIN = b"--\n-- PostgreSQL database dump"
@@ -116,14 +117,24 @@ def _restored(source: Path) -> Iterator[Iterator[bytes]]:
     if program is None:
         raise ConfigurationError("this dump is an archive: install pg_restore, or write it with pg_dump --format=plain")
     command = [program, "--file=-", "--no-owner", "--no-privileges", "--", str(source)]
+    told: ConfigurationError | None = None
     with subprocess.Popen(  # noqa: S603  (found on PATH; the operator names the archive)
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as restoring:
         plain = cast("IO[bytes]", restoring.stdout)
-        yield plain
-        plain.read()  # to its end, so that its exit code tells of the archive and not of a closed pipe
+        try:
+            yield plain
+        except ConfigurationError as problem:  # where pg_restore failed, what it left out is no news
+            told = problem
+        while plain.read(_CHUNK_BYTES):  # to its end, so that its exit code tells of the archive, not of a closed pipe
+            pass
     if restoring.returncode:
-        raise ConfigurationError(f"pg_restore can't read this archive: it ended with code {restoring.returncode}")
+        raise ConfigurationError(
+            f"pg_restore can't read this archive, and ended with code {restoring.returncode}: "
+            "is the archive whole, and pg_restore as new as the pg_dump that wrote it?"
+        )
+    if told is not None:
+        raise told
 
 
 def _load(lines: Iterator[bytes], database: sqlite3.Connection, schema: str | None) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import typer
 
 from socialvault.cli.output import print_json, print_table
+from socialvault.model.bad_record import SealedKind
 from socialvault.model.keys import key_name
-from socialvault.model.verification import SealedKind, Verification
+from socialvault.model.verification import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

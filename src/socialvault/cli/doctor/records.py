@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from socialvault.cli.opening import OpenVault
-    from socialvault.model.verification import BadRecord, Verification
+    from socialvault.model.bad_record import BadRecord
+    from socialvault.model.verification import Verification
 
 
 def judge_records(found: OpenVault) -> Iterator[Finding]:

@@ -17,6 +17,8 @@ DRIVER_ERRORS = (exc.SQLAlchemyError, OSError, UnicodeError, OverflowError)
 #: A transaction that lost against others and may be run again, as nothing of it was done.
 LOST_RACE = frozenset({"40001", "40P01"})
 UNIQUE_VIOLATION = "23505"
+_NOT_PERMITTED = "42501"
+_IF_IT_LASTS = "If that lasts, look at the host, database, account and password in its URL"
 
 # Connection, resources, intervention of an operator, system error; then single codes of other classes: another
 # holds the lock, read-only, no such database, lost races, and a login that is refused.
@@ -77,9 +79,11 @@ def _server_refusal(error: exc.DBAPIError) -> StoreError:
     name = type(error).__name__
     if state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES or error.connection_invalidated:
         return StoreUnavailableError(f"the database is not available: {name}, SQLSTATE {state or 'unknown'}")
+    if state == _NOT_PERMITTED:
+        return StoreError("the database does not permit this account to use its tables: GRANT what it needs")
     if state:
         return StoreError(f"the database refused: {name}, SQLSTATE {state}")
-    if isinstance(error, (exc.OperationalError, exc.InterfaceError)):
-        return StoreUnavailableError(f"the database is not available: {name}")
+    if isinstance(error, (exc.OperationalError, exc.InterfaceError)):  # psycopg gives no SQLSTATE while it connects
+        return StoreUnavailableError(f"the database is not available: {name}. {_IF_IT_LASTS}")
     # The driver's own refusal, before anything was sent: PostgreSQL has no text with a NUL in it.
     return StoreError(f"a value can't be stored, such as a text that has a NUL or is no Unicode: {name}")

@@ -40,6 +40,14 @@ APART = ["contracts", "interop", "web", "torture", "support"]
 FIRST_HALF = ["vault", "stores", "runtimes", "webhooks", "importers", "migrations"]
 
 
+def install_all(session: nox.Session, *requirements: str) -> None:
+    """Install the library with everything that it works with.
+
+    Not compiled: of the clouds' packages few modules are ever imported, and compiling all takes minutes.
+    """
+    session.install("--no-compile", "-e", f".[{EXTRAS}]", *requirements)
+
+
 def group(name: str) -> list[str]:
     """Return the requirements of one dependency group of pyproject.toml."""
     return list(nox.project.dependency_groups(nox.project.load_toml(ROOT / "pyproject.toml"), name))
@@ -62,7 +70,7 @@ def look_at_style(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Mypy and pyright over the library, the public face's types, the examples and the code in the docs."""
-    session.install("-e", f".[{EXTRAS}]", *group("typing"))
+    install_all(session, *group("typing"))
     check_types(session)
 
 
@@ -89,7 +97,7 @@ def write_snippets(folder: Path) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All tests but those against foreign implementations and real servers, with branch coverage."""
-    session.install("-e", f".[{EXTRAS}]", *group("test"))
+    install_all(session, *group("test"))
     session.run("coverage", "erase")
     # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
     run = ["coverage", "run", "-m", "pytest"]
@@ -139,7 +147,7 @@ def install_node_packages(session: nox.Session) -> None:
 @nox.session
 def web(session: nox.Session) -> None:
     """The routes end to end: each framework under a real server; needs Node, nginx, OpenSSL and Chromium."""
-    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("web"))
+    install_all(session, *group("test"), *group("web"))
     install_node_packages(session)
     session.run("pytest", "tests/web", *session.posargs)
 
@@ -147,7 +155,7 @@ def web(session: nox.Session) -> None:
 @nox.session
 def contracts(session: nox.Session) -> None:
     """The contract that every store is held to, on every adapter in both colours; the servers come from pip."""
-    session.install("-e", f".[{EXTRAS}]", *group("test"))
+    install_all(session, *group("test"))
     hold_stores_to_contracts(session)
 
 
@@ -220,8 +228,17 @@ def build_docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def beside(session: nox.Session) -> None:
-    """Lint, typing, docs, interop and web in one environment: what CI runs beside `tests`, with fewer installations."""
-    session.install("-e", f".[{EXTRAS}]", *group("dev"))
+    """What CI runs beside `tests`, in one environment: ``-- around`` the library, ``-- servers``, or both."""
+    install_all(session, *group("dev"))
+    lanes = {"around": look_around, "servers": try_servers}
+    names = [*session.posargs] or [*lanes]
+    session.posargs.clear()  # the steps read their own from it
+    for name in names:
+        lanes[name](session)
+
+
+def look_around(session: nox.Session) -> None:
+    """Run what the sessions lint, typing, docs, interop and web run."""
     install_node_packages(session)
     look_at_style(session)
     check_types(session)
@@ -229,9 +246,7 @@ def beside(session: nox.Session) -> None:
     session.run("pytest", "tests/interop", "tests/web")
 
 
-@nox.session(default=False)
-def servers(session: nox.Session) -> None:
-    """Contracts and torture in one environment, for CI as well."""
-    session.install("-e", f".[{EXTRAS}]", *group("test"), *group("torture"))
+def try_servers(session: nox.Session) -> None:
+    """Run what the sessions contracts and torture run."""
     hold_stores_to_contracts(session)
     run_torture(session)

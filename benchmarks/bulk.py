@@ -96,7 +96,7 @@ class Postgres:
         self.tidy()
 
     def read(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self.connection.execute(sql, values, binary=True).fetchall()  # type: ignore[no-any-return]
+        return self.connection.execute(sql, values, binary=True).fetchall()  # type: ignore[no-any-return]  # rows
 
     def swap(self, table: str, item: str, sealed: str, by: str, moved: list[tuple[str, bytes, bytes, str]]) -> int:
         sql = (

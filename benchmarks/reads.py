@@ -60,24 +60,35 @@ def options(store: Any, key: str) -> dict[str, Any]:
 
 
 async def on_postgres(made: Any) -> dict[str, float]:
-    import asyncpg
-    from sqlalchemy import create_engine, select
-    from sqlalchemy.ext.asyncio import create_async_engine
+    key = LocalKeyring.generate()
+    found, connection_id = await on_psycopg(made, key)
+    return found | await on_asyncpg(made, key, connection_id)
 
-    from socialvault.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
+
+def core_select(connection_id: str) -> Any:
+    """The look-up of ``read_token`` in SQLAlchemy Core."""
+    from sqlalchemy import select
+
     from socialvault.stores.sqlalchemy.schema import connections
 
-    key = LocalKeyring.generate()
+    c = connections.c
+    return select(c.status, c.generation, c.provider, c.issuer, c.parent_id, c.envelope).where(
+        c.id == connection_id, c.tenant == TENANT, c.owner == OWNER
+    )
+
+
+async def on_psycopg(made: Any, key: str) -> tuple[dict[str, float], str]:
+    """Make the tables and a connection, and read it; return its id, too."""
+    from sqlalchemy import create_engine
+
+    from socialvault.stores.sqlalchemy import SQLAlchemyStore
+
     engine = create_engine(made.url, hide_parameters=True)
     store = SQLAlchemyStore(engine)
     store.create_schema()
     vault = Vault(**options(store, key))
     done = vault.import_tokens("x", owner=OWNER, tenant=TENANT, access_token="t" * 200, subject="1")
-    c = connections.c
-    row = select(c.status, c.generation, c.provider, c.issuer, c.parent_id, c.envelope).where(
-        c.id == done.id, c.tenant == TENANT, c.owner == OWNER
-    )
-    plain = engine.execution_options(isolation_level="AUTOCOMMIT")
+    row, plain = core_select(done.id), engine.execution_options(isolation_level="AUTOCOMMIT")
 
     def core_row() -> object:
         with plain.connect() as connection:
@@ -88,38 +99,46 @@ async def on_postgres(made: Any) -> dict[str, float]:
         "read_token, psycopg": blocking(lambda: store.read_token(done.id, TENANT, OWNER)),
         "token(), psycopg": blocking(lambda: vault.token(done.id, owner=OWNER, tenant=TENANT)),
     })  # fmt: skip
+    vault.close()
+    engine.dispose()
+    return found, done.id
 
-    async_engine = create_async_engine(made.async_url, hide_parameters=True)
-    async_plain = async_engine.execution_options(isolation_level="AUTOCOMMIT")
-    async_store = AsyncSQLAlchemyStore(async_engine)
-    async_vault = AsyncVault(**options(async_store, key))
-    await async_vault.open()
 
-    async def async_core_row() -> object:
-        async with async_plain.connect() as connection:
+async def on_asyncpg(made: Any, key: str, connection_id: str) -> dict[str, float]:
+    """Read it on an event loop."""
+    import asyncpg
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    from socialvault.stores.sqlalchemy import AsyncSQLAlchemyStore
+
+    engine = create_async_engine(made.async_url, hide_parameters=True)
+    row, plain = core_select(connection_id), engine.execution_options(isolation_level="AUTOCOMMIT")
+    store = AsyncSQLAlchemyStore(engine)
+    vault = AsyncVault(**options(store, key))
+    await vault.open()
+
+    async def core_row() -> object:
+        async with plain.connect() as connection:
             return (await connection.execute(row)).fetchone()
 
     raw = await asyncpg.connect(made.dsn)
-    sql = (
+    prepared = await raw.prepare(
         "SELECT status, generation, provider, issuer, parent_id, envelope FROM connections"
         " WHERE id = $1 AND tenant = $2 AND owner = $3"
     )
-    prepared = await raw.prepare(sql)
-    found |= await compare({
-        "SQLAlchemy Core row, asyncpg": async_core_row,
-        "read_token, asyncpg": lambda: async_store.read_token(done.id, TENANT, OWNER),
-        "token(), asyncpg": lambda: async_vault.token(done.id, owner=OWNER, tenant=TENANT),
+    found = await compare({
+        "SQLAlchemy Core row, asyncpg": core_row,
+        "read_token, asyncpg": lambda: store.read_token(connection_id, TENANT, OWNER),
+        "token(), asyncpg": lambda: vault.token(connection_id, owner=OWNER, tenant=TENANT),
     })  # fmt: skip
     found |= await compare({
-        "raw asyncpg row": lambda: prepared.fetchrow(done.id, TENANT, OWNER),
-        "SQLAlchemy Core row, asyncpg": async_core_row,
-        "token(), asyncpg": lambda: async_vault.token(done.id, owner=OWNER, tenant=TENANT),
+        "raw asyncpg row": lambda: prepared.fetchrow(connection_id, TENANT, OWNER),
+        "SQLAlchemy Core row, asyncpg": core_row,
+        "token(), asyncpg": lambda: vault.token(connection_id, owner=OWNER, tenant=TENANT),
     })  # fmt: skip
     await raw.close()
-    await async_vault.aclose()
-    await async_engine.dispose()
-    vault.close()
-    engine.dispose()
+    await vault.aclose()
+    await engine.dispose()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Real servers that tests of several packages share; each starts when the first test asks for it."""
+"""Servers that tests of several packages share, real and emulated; each starts when the first test asks for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from support.openbao import OpenBao
     from support.postgres import Postgres
     from support.valkey import Valkey
+
+    from socialvault.sandbox import Sandbox
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[Sandbox]:
+    """Emulated providers; a test takes `sandbox`, which remembers none of the tests before."""
+    from socialvault.sandbox import Sandbox
+
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox: Sandbox) -> Sandbox:
+    running_sandbox.reset()
+    return running_sandbox
 
 
 @pytest.fixture(scope="session")

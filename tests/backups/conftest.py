@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.backups import Service
 
-from socialvault.sandbox import Sandbox
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -24,15 +21,3 @@ def database(service: Service, tmp_path: Path) -> Path:
     """The service's file, filled and closed."""
     service.fill()
     return tmp_path / "vault.db"
-
-
-@pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox

@@ -149,7 +149,7 @@ def test_the_keys_can_be_those_of_an_application(
         "keys": LocalKeyring([service.key]),
         "redirect_uri": "https://app.example/{provider}",
     }
-    module.make_vault = lambda: make(**given)  # type: ignore[attr-defined]
+    module.make_vault = lambda: make(**given)  # type: ignore[attr-defined]  # a module of the test's own
     monkeypatch.setitem(sys.modules, "application", module)
     monkeypatch.delenv("SOCIALVAULT_KEYS")
     assert verify(database, "--keys-of", "application:make_vault").exit_code == 0
@@ -188,6 +188,20 @@ def test_what_can_not_be_read_says_what_can(
     result = verify(tmp_path / "file")
     assert result.exit_code == 78
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("output", ["", "SELECT 1;"])
+def test_an_archive_that_pg_restore_refuses_is_not_called_cut_off(
+    tmp_path: Path, verify: Verify, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = tmp_path / "pg_restore"
+    program.write_text(f"#!/bin/sh\necho '{output}'\nexit 1\n", "utf-8")
+    program.chmod(0o700)
+    (tmp_path / "file").write_bytes(b"PGDMP\x01\x10")
+    result = verify(tmp_path / "file")
+    assert result.exit_code == 78
+    assert "ended with code 1: is the archive whole, and pg_restore as new as" in result.stderr
 
 
 def test_a_file_that_is_missing_or_another_applications_is_named(tmp_path: Path, verify: Verify) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine
+from support.vault_databases import vault_database
 
 from socialvault.sandbox.contracts import (
     Awaited,
@@ -36,11 +37,8 @@ class Contracts(TokenStoreContract, StateStoreContract, KeyStoreContract):
 @pytest.fixture(scope="module")
 def database(postgres: Postgres) -> Iterator[Database]:
     """A database with all tables."""
-    made = postgres.create_database("sqlalchemy_contract")
-    with closing(SQLAlchemyStore(made.url)) as store:
-        store.create_schema()
-    yield made
-    postgres.drop_database(made.name)
+    with vault_database(postgres, "sqlalchemy_contract") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

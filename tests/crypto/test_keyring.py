@@ -300,7 +300,7 @@ async def test_a_service_that_is_down_at_the_start_says_so_and_nothing_is_writte
     def down(*_: object) -> bytes:
         raise KeyServiceUnavailableError("the key service does not answer")
 
-    service.wrap = down  # type: ignore[method-assign]
+    service.wrap = down  # type: ignore[method-assign]  # for this test
     await caught(make(store, service, clock).open(), KeyServiceUnavailableError)
     assert store.writes == []
 
@@ -463,7 +463,7 @@ async def test_c_05_swapped_wrapped_keys_do_not_open(store: Store, local: LocalK
     await keyring.open()
     envelopes = {owner: await sealed_for(keyring, "acme", owner) for owner in ("ada", "bob")}
     rows = {owner: await store.primary_key("data", "acme", owner) for owner in ("ada", "bob")}
-    swapped = {rows["ada"].key_id: rows["bob"].wrapped, rows["bob"].key_id: rows["ada"].wrapped}  # type: ignore[union-attr]
+    swapped = {rows["ada"].key_id: rows["bob"].wrapped, rows["bob"].key_id: rows["ada"].wrapped}  # type: ignore[union-attr]  # there
     store.alter_data_key = lambda row: replace(row, wrapped=swapped[row.key_id])
     cold = make(store, local, clock)
     await cold.open()

@@ -20,18 +20,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox
-
-
-@pytest.fixture(scope="session")
 def legacy_database(postgres: Postgres) -> Database:
     return postgres.create_database("importers")
 

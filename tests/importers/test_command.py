@@ -43,8 +43,8 @@ def invoke(
         }  # fmt: skip
 
     module = ModuleType("service")
-    module.make_vault = lambda: Vault(**options())  # type: ignore[attr-defined]
-    module.make_async_vault = lambda: AsyncVault(**options())  # type: ignore[attr-defined]
+    module.make_vault = lambda: Vault(**options())  # type: ignore[attr-defined]  # a module of the test's own
+    module.make_async_vault = lambda: AsyncVault(**options())  # type: ignore[attr-defined]  # a module of the test's own
     monkeypatch.setitem(sys.modules, "service", module)
     for name in ("SOCIALVAULT_VAULT", "SOCIALVAULT_IMPORT_URL"):
         monkeypatch.delenv(name, raising=False)

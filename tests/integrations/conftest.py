@@ -18,7 +18,7 @@ from support.world import OWNER, TENANT, World, open_world
 from socialvault.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
 
 PREFIX = "/api/v1"
@@ -342,18 +342,6 @@ def _django_is_configured() -> None:
 
 
 HOSTS = {"fastapi": FastAPIHost, "flask": FlaskHost, "django": DjangoHost, "django-async": AsyncDjangoHost}
-
-
-@pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox
 
 
 @pytest.fixture

@@ -80,6 +80,12 @@ def test_what_none_of_them_knows_is_told_as_tellingly_as_can_be(transit: Hashico
             chain.unwrap(b"nothing", CONTEXT)
 
 
+def test_a_service_names_the_local_key_that_is_missing_beside_it(transit: HashicorpTransit) -> None:
+    local = LocalKeyring([FIRST])
+    with pytest.raises(KeyNotFoundError, match=f"the local key {local.primary_id[:12]}…, which this HashicorpTransit"):
+        transit.unwrap(local.wrap(KEY, CONTEXT), CONTEXT)
+
+
 def test_what_was_altered_is_told_by_whom_it_belongs_to(transit: HashicorpTransit) -> None:
     chain = KeyChain(transit, LocalKeyring([FIRST]))
     wrapped = chain.wrap(KEY, CONTEXT)

@@ -75,7 +75,6 @@ PUT_STATE = """
         error, missing_scopes
     ) VALUES (:digest, :tenant, :owner, 'google', :digest, :envelope, '/', 'pending', :due, '', '', '')
 """
-CLAIM_STATE = "UPDATE states SET phase = 'claimed', sealed = :empty WHERE state_hash = :digest"
 CREATE_VAULT = "INSERT INTO vault (one, vault_id, canary, created_at_seconds) VALUES (1, :vault_id, :canary, :now)"
 VAULT_KEYS = "SELECT key_id, wrapped_by, state FROM vault_keys ORDER BY state <> 'primary', created_at_seconds DESC"
 ADD_VAULT_KEY = f"INSERT INTO vault_keys {_KEY} VALUES {_KEY_VALUES}"

@@ -53,6 +53,8 @@ def url(tmp_path: Path) -> str:
         (SQLAlchemyStore, "sqlite+pysqlite:///:memory:", "':memory:'"),
         (SQLAlchemyStore, "sqlite+pysqlite://", "':memory:'"),
         (AsyncSQLAlchemyStore, "sqlite+aiosqlite://", "':memory:'"),
+        (AsyncSQLAlchemyStore, "postgresql+asyncpg://u:hunter2@h/d?sslmode=require", "no 'sslmode' .* write ssl=…"),
+        (AsyncSQLAlchemyStore, "postgresql+asyncpg://u:hunter2@h/d?options=-cx", "no 'options' .* postgresql.psycopg"),
     ],
 )  # fmt: skip
 def test_a_url_that_nothing_serves_is_refused(

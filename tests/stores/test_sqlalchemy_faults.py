@@ -78,6 +78,19 @@ async def test_nor_one_of_an_event_loop(postgres: Postgres, database: Database, 
     await store.aclose()
 
 
+def test_an_account_without_rights_is_told_what_to_ask_for(database: Database) -> None:
+    database.execute("CREATE ROLE stranger LOGIN")
+    try:
+        url = database.url.replace(database.url.split("//")[1].split("@")[0], "stranger")
+        with (
+            closing(SQLAlchemyStore(url)) as store,
+            pytest.raises(StoreError, match=r"not permit this account .* GRANT"),
+        ):
+            store.load_vault()
+    finally:
+        database.execute("DROP ROLE stranger")
+
+
 def test_a_server_that_stops_is_unavailable_and_comes_back() -> None:
     with running_postgres(durable=True) as server, vault_database(server, "vault") as database:
         store = SQLAlchemyStore(database.url)

@@ -171,7 +171,7 @@ def test_what_must_survive_a_power_cut_is_synced_and_a_new_flow_is_not(store: SQ
     assert is_synced(lambda: store.write_token(token_write(row)))
     assert is_synced(lambda: store.write_status(status_write(replace(row, generation=2), Status.REVOKED, wipe=True)))
     assert not is_synced(lambda: store.put_state(state, 600))
-    assert is_synced(lambda: store.claim_state(state.state_hash, **claim))  # type: ignore[arg-type]
+    assert is_synced(lambda: store.claim_state(state.state_hash, **claim))  # type: ignore[arg-type]  # one is bytes
     assert not is_synced(lambda: store.acquire_lease(row.id, "me", 30.0))
     assert not is_synced(lambda: store.release_lease(row.id, "me"))
     assert is_synced(lambda: store.create_vault(vault(), wrapped_key("v")))
@@ -376,7 +376,7 @@ def test_i7_refused_operations_leave_every_byte_as_it_was(path: Path, store: SQL
             under_retired()
     for what in fitting:
         foreign = fitting | {what: b"x" * 32 if what == "binding" else "foreign"}
-        assert store.claim_state(state.state_hash, **foreign) is None  # type: ignore[arg-type]
+        assert store.claim_state(state.state_hash, **foreign) is None  # type: ignore[arg-type]  # one is bytes
     assert contents(path) == before
 
 

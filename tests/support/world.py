@@ -40,7 +40,7 @@ class Facade:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         target = getattr(self.vault, name)
         if isinstance(self.vault, AsyncVault):
-            return target  # type: ignore[no-any-return]
+            return target  # type: ignore[no-any-return]  # whatever it is
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             return await asyncio.to_thread(target, *args, **kwargs)

@@ -118,7 +118,7 @@ class Bench:
         transport: Any = options.pop("transport", None) or HttpxTransport(clock=clock or SystemClock())
         if hook is not None:
             around = Failpoints(hook)
-            store, keys = around.store(store), around.keys(keys)  # type: ignore[assignment]
+            store, keys = around.store(store), around.keys(keys)  # type: ignore[assignment]  # wrapped
             escrow, transport = escrow and around.escrow(escrow), around.transport(transport)
         vault = Vault(
             providers=providers or [self.sandbox.provider("x")], store=store, keys=keys, redirect_uri=REDIRECT_URI,

@@ -71,10 +71,10 @@ def no_guard() -> None:
     """Run guarded work in the caller's own task or thread."""
     from socialvault.vault.core import Core
 
-    async def unguarded(core, work, **_options):  # type: ignore[no-untyped-def]
+    async def unguarded(core, work, **_options):  # type: ignore[no-untyped-def]  # a mutation
         return await work()
 
-    Core.guarded = unguarded  # type: ignore[method-assign]
+    Core.guarded = unguarded  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("no escrow: a token that the store can't take is kept nowhere")
@@ -82,7 +82,7 @@ def no_escrow() -> None:
     """Keep nothing."""
     from socialvault.stores.escrow import FileEscrow
 
-    FileEscrow.keep = lambda escrow, record: "kept"  # type: ignore[method-assign]
+    FileEscrow.keep = lambda escrow, record: "kept"  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("no candidate: a token that lost the compare-and-swap is dropped")
@@ -97,7 +97,7 @@ def no_merge_rule() -> None:
     from socialvault.protocol import token
     from socialvault.vault import grants
 
-    token.merge = grants.merge = lambda stored, fresh: fresh  # type: ignore[attr-defined]
+    token.merge = grants.merge = lambda stored, fresh: fresh  # type: ignore[attr-defined]  # a mutation
 
 
 @mutation("no second look: a refusal is believed without reading the row again")
@@ -105,8 +105,8 @@ def no_reread() -> None:
     """Believe the first refusal."""
     from socialvault.vault import attempt
 
-    async def at_once(attempts, presentation, verdict):  # type: ignore[no-untyped-def]
+    async def at_once(attempts, presentation, verdict):  # type: ignore[no-untyped-def]  # a mutation
         await attempt.mark_dead(attempts._core, presentation.row, verdict.reason)
         raise verdict
 
-    attempt.Attempts._after_refusal = at_once  # type: ignore[method-assign]
+    attempt.Attempts._after_refusal = at_once  # type: ignore[method-assign]  # a mutation

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.canaries import assert_absent_from_files, found_in_text
+from support.vault_databases import sweep, vault_database
 from support.world import World, open_world
 
 from socialvault.sandbox import Sandbox
@@ -21,18 +22,6 @@ if TYPE_CHECKING:
 COMBINATIONS = [("sync", "sqlite"), ("async", "sqlite")]
 IN_MEMORY = [("sync", "memory"), ("async", "memory")]
 ON_SERVERS = [(colour, kind) for colour in ("sync", "async") for kind in ("postgres", "valkey")]
-
-
-@pytest.fixture(scope="session")
-def running_sandbox() -> Iterator[Sandbox]:
-    with Sandbox() as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def sandbox(running_sandbox: Sandbox) -> Sandbox:
-    running_sandbox.reset()
-    return running_sandbox
 
 
 @pytest.fixture(autouse=True)
@@ -53,15 +42,10 @@ async def world(
 
 
 @pytest.fixture(scope="session")
-def vault_database(postgres: Postgres) -> Database:
+def server_database(postgres: Postgres) -> Iterator[Database]:
     """A database of the vault's tests, with the tables in it."""
-    from socialvault.stores.sqlalchemy import SQLAlchemyStore
-
-    database = postgres.create_database("vault_tests")
-    store = SQLAlchemyStore(database.url)
-    store.create_schema()
-    store.close()
-    return database
+    with vault_database(postgres, "vault_tests") as made:
+        yield made
 
 
 @pytest.fixture
@@ -73,10 +57,9 @@ def server_url(request: pytest.FixtureRequest) -> Callable[[str, str], str]:
             valkey: Valkey = request.getfixturevalue("valkey")
             valkey.flush()
             return valkey.url
-        from socialvault.stores.sqlalchemy.schema import metadata
 
-        database: Database = request.getfixturevalue("vault_database")
-        database.execute(f"TRUNCATE {', '.join(metadata.tables.keys() - {'socialvault_version'})}")
+        database: Database = request.getfixturevalue("server_database")
+        sweep(database)
         return database.async_url if colour == "async" else database.url
 
     return url

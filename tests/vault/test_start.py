@@ -172,7 +172,7 @@ def test_a_part_of_the_other_colour_is_refused() -> None:
         (Vault, {"observers": [observer]}),
     ):
         with pytest.raises(ConfigurationError):
-            make(**{**GOOD, "keys": keys, **change})  # type: ignore[operator]
+            make(**{**GOOD, "keys": keys, **change})  # type: ignore[operator]  # a mapping of options
 
 
 @pytest.mark.parametrize(

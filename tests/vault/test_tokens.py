@@ -155,9 +155,9 @@ async def test_f_20_f_21_a_transient_failure_blames_nobody(
     world.sandbox.fault("linkedin", "token", **fault)
     with pytest.raises(error) as caught:
         await token_of(world, connection)
-    assert caught.value.action == "retry"  # type: ignore[attr-defined]
+    assert caught.value.action == "retry"  # type: ignore[attr-defined]  # it has it
     if "retry_after" in fault:
-        assert caught.value.retry_after == timedelta(seconds=30)  # type: ignore[attr-defined]
+        assert caught.value.retry_after == timedelta(seconds=30)  # type: ignore[attr-defined]  # it has it
     after = await stored(world, connection)
     assert (after.status, after.generation) == (Status.ACTIVE, 1)
     requests = world.token_requests("linkedin")

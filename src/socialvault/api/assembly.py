@@ -237,7 +237,11 @@ def settings_of(
     *, redirect_uri: str, return_to: Iterable[str], leeway: timedelta, state_lifetime: timedelta,
     exchange_deadline: timedelta, lease: timedelta, patience: timedelta, on_shared_account: SharedAccounts,
 ) -> Settings:  # fmt: skip
-    """Build and check the settings."""
+    """Build and check the settings.
+
+    Raises:
+        ConfigurationError: one of them can't be.
+    """
     if isinstance(return_to, str):
         raise ConfigurationError("return_to must be a collection of paths, not one str")
     settings = Settings(
@@ -261,7 +265,11 @@ def key_options(
     *, key_cache: timedelta, vault_key_cache: timedelta, cryptoperiod: timedelta, dek_scope: KeyScope,
     vault_key_scope: VaultKeyScope,
 ) -> KeyOptions:  # fmt: skip
-    """Check what a vault is told about its keys."""
+    """Check what a vault is told about its keys.
+
+    Raises:
+        ConfigurationError: a scope is unknown, or a time can't be.
+    """
     if dek_scope not in get_args(KeyScope) or vault_key_scope not in get_args(VaultKeyScope):
         raise ConfigurationError("dek_scope is 'owner' or 'tenant', vault_key_scope is 'vault' or 'tenant'")
     if min(vault_key_cache, cryptoperiod) <= timedelta(0) or key_cache < timedelta(0):
@@ -333,7 +341,11 @@ def is_asynchronous(part: Any, what: str) -> bool:
 
 
 def require_blocking(part: Any, what: str) -> None:
-    """Refuse an asynchronous collaborator in a ``Vault``."""
+    """Refuse an asynchronous collaborator in a ``Vault``.
+
+    Raises:
+        ConfigurationError: it is one.
+    """
     if is_asynchronous(part, what):
         raise ConfigurationError(f"{what} is asynchronous; use AsyncVault, or a blocking {what}")
 

@@ -437,6 +437,7 @@ class AsyncVault:
             on_progress: told after each batch.
 
         Raises:
+            ConfigurationError: another key has replaced this process's primary KEK: its keys are out of date.
             KeyServiceUnavailableError, StoreUnavailableError: begin again later.
         """
         return await self._cases.rotation.rotate(rate, on_progress)

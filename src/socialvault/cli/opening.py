@@ -173,22 +173,26 @@ def stored_vault(url: str, keys_env: str) -> Iterator[OpenVault]:
 
 
 def _dek_scope(store: Store) -> KeyScope:
-    """Say whose records one DEK seals in a store, from DEKs picked at random: their ids are hashes.
+    """Say whose records one DEK seals in a store, from records picked at random: their ids are.
+
+    Its primary DEKs don't tell: those of a scope that was given up stay primary in it, and seal nothing.
 
     Raises:
         ConfigurationError: there are both kinds, and only the application knows which one it wants.
     """
-    keys = store.keys("data", tenant=None, state="primary", after_id="", limit=_SAMPLE)
-    of_owners = any(key.owner for key in keys)
-    of_tenants = any(not key.owner and (key.tenant or store.sealed_under("token", key.key_id, "", 1)) for key in keys)
-    if of_owners and of_tenants:
+    rows = store.find(tenant=None, owner=None, provider=None, status=None, after_id="", limit=_SAMPLE)
+    keys = [store.key("data", key_id) for key_id in {row.key_id for row in rows if row.key_id}]
+    of_owners = {bool(key.owner) for key in keys if key is not None}
+    if len(of_owners) > 1:
         raise ConfigurationError("data keys of owners and of whole tenants are in use: give --vault MODULE:ATTRIBUTE")
-    return "tenant" if of_tenants else "owner"
+    return "tenant" if of_owners == {False} else "owner"
 
 
 def _vault_key_scope(store: Store) -> VaultKeyScope:
-    keys = store.keys("vault", tenant=None, state="primary", after_id="", limit=_SAMPLE)
-    return "tenant" if any(key.tenant for key in keys) else "vault"
+    """Say the same of vault keys, from the DEKs that they wrap."""
+    rows = store.keys("data", tenant=None, state="primary", after_id="", limit=_SAMPLE)
+    keys = [store.key("vault", key_id) for key_id in {row.wrapped_by for row in rows}]
+    return "tenant" if any(key.tenant for key in keys if key is not None) else "vault"
 
 
 def existing_store(url: str) -> Store:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from copy import copy
 from os import urandom
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
@@ -11,7 +12,7 @@ from socialvault.crypto.commitment import committed
 from socialvault.crypto.envelope import KEY_BYTES, NamedKey, Sealer, key_id_of, parse_key_id
 from socialvault.crypto.seal_counts import SealCounts
 from socialvault.crypto.vault_keys import VaultKeys
-from socialvault.exceptions import KeyNotFoundError
+from socialvault.exceptions import KeyNotFoundError, StoreError
 from socialvault.model.keys import KeyState, WrappedKey, key_name
 from socialvault.model.secret import Secret
 
@@ -109,8 +110,9 @@ class Keyring:
     def forget(self, tenant: str, owner: str) -> None:
         """Drop an owner's keys from memory."""
         self._primaries.pop(self.scope_of(tenant, owner), None)
-        for entry in [entry for entry in self._sealers if entry[1:] == (tenant, owner)]:
-            self._sealers.pop(entry, None)
+        for entry in list(self._sealers):  # a copy, since other threads go on adding to it
+            if entry[1:] == (tenant, owner):
+                self._sealers.pop(entry, None)
 
     def scope_of(self, tenant: str, owner: str) -> tuple[str, str]:
         """Return the scope whose DEK seals what is new for an owner."""
@@ -228,6 +230,15 @@ class Keyring:
             entry = await self._load_primary(tenant, owner, now)
             await self._seals.may_seal(entry.key.name)
         return entry
+
+    async def drop_erased(self, tenant: str, owner: str) -> None:
+        """Forget an owner's DEK if another process has erased it: nobody else could open what it seals."""
+        entry = self._primaries.get((tenant, owner))  # one of many owners is never erased
+        if entry is None:
+            return
+        with suppress(StoreError):  # away: what is sealed now waits for it in the escrow
+            if await self._store.key("data", entry.key.name) is None:
+                self.forget(tenant, owner)
 
     async def _load_primary(self, tenant: str, owner: str, now: float) -> _Primary:
         row = await self._store.primary_key("data", tenant, owner)

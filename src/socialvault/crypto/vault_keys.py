@@ -81,7 +81,9 @@ class VaultKeys:
 
         Raises:
             WrongKeyError: this database was sealed under a key that is not at hand. Nothing was written.
-            EncryptionError: its keys were altered. Nothing was written.
+            TamperedError, MalformedEnvelopeError: its keys were altered. Nothing was written.
+            KeyNotFoundError: the store lost what was just written.
+            KeyServiceUnavailableError: the key service is away. Nothing was written.
         """
         row = await self._store.load_vault()
         if row is None:
@@ -120,6 +122,9 @@ class VaultKeys:
         return await self._once(("vault-key", key_id), lambda: self._load(key_id))
 
     async def _load(self, key_id: str) -> NamedKey:
+        loaded = self._loaded.get(key_id)
+        if loaded is not None and loaded.until >= self._clock.now_seconds():
+            return loaded.key  # another call ended between the look of `get` and this one
         row = await self._store.key("vault", key_id)
         if row is None or row.state == "retired":
             self._loaded.pop(key_id, None)
@@ -145,11 +150,20 @@ class VaultKeys:
         scope = tenant if self.per_tenant else ""
         row = await self._store.primary_key("vault", scope, "")
         if row is None and scope and self.vault_id:
-            await self.add(scope, "primary")
-            row = await self._store.primary_key("vault", scope, "")
+            return (await self._once(("first-vault-key", scope), lambda: self._first(scope))).name
         if row is None:
             raise KeyNotFoundError("the store holds no primary vault key")
         return row.key_id
+
+    async def _first(self, tenant: str) -> NamedKey:
+        """Return a tenant's primary vault key, made now unless there is one by now."""
+        row = await self._store.primary_key("vault", tenant, "")
+        if row is None:
+            await self.add(tenant, "primary")
+            row = await self._store.primary_key("vault", tenant, "")
+        if row is None:
+            raise KeyNotFoundError("the store did not keep a tenant's vault key")
+        return await self.get(row.key_id)
 
     # --- making and wrapping them ---------------------------------------------------------------
 

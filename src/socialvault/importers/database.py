@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -128,14 +129,12 @@ def key_of(table: Table, name: str = "") -> Column[Any]:
 
 def _open(url: str) -> Engine:
     """Make an engine that logs no statement, parameter or row, whatever level the application logs at."""
-    try:
-        from sqlalchemy import create_engine
-        from sqlalchemy.engine import make_url
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    except ModuleNotFoundError:
-        create_engine = None  # type: ignore[assignment]  # told below, outside of the handler
-    if create_engine is None:
+    if find_spec("sqlalchemy") is None:
         raise ConfigurationError(_EXTRA)
+    from sqlalchemy import create_engine
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
     reason = "its URL can't be parsed"
     try:
         parsed = make_url(url)
@@ -206,7 +205,7 @@ def _following(key: Column[Any], after: str) -> Any:
     """
     try:
         kind = key.type.python_type
-    except NotImplementedError:
+    except NotImplementedError:  # a type that SQLAlchemy knows no Python type for
         kind = str
     try:
         value = kind(after) if kind in (int, UUID) else after

@@ -49,7 +49,11 @@ class FernetSource:
 
     @classmethod
     def from_env(cls, source: Source, name: str, columns: Iterable[str] | None = None) -> FernetSource:
-        """Read the keys, separated by commas or white space, from the environment variable `name`."""
+        """Read the keys, separated by commas or white space, from the environment variable `name`.
+
+        Raises:
+            ConfigurationError: it holds none, or one that is malformed.
+        """
         keys = [Secret(key) for key in re.split(r"[\s,]+", os.environ.get(name, "")) if key]
         if not keys:
             raise ConfigurationError(f"the environment variable {name} holds no key")

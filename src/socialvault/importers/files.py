@@ -32,7 +32,8 @@ class _FileSource:
         self.name = f"{self.kind} {self._path.name}"
 
     def _rows(self) -> Iterator[Row]:
-        raise NotImplementedError
+        """Read all rows, from the first one on."""
+        raise NotImplementedError  # each kind of file is read in its own way
 
     @cached_property
     def _columns(self) -> Columns:

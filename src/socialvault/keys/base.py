@@ -204,8 +204,8 @@ class RemoteKeyService(ABC):
         """
         if wrapped.startswith(LOCAL_MAGIC):
             raise KeyNotFoundError(
-                f"a vault key is wrapped under a local key, which this {type(self).__name__} was not given: "
-                "give the vault both in a KeyChain"
+                f"a vault key is wrapped under the local key {parse_key_id(wrapped).hex()[:12]}…, which this "
+                f"{type(self).__name__} has not: give the vault a KeyChain with both"
             )
         parts = Wrapped.parse(wrapped)
         if not self._holds(parts.kek_id):

@@ -203,6 +203,7 @@ class Core:
     async def sealers(self, row: ConnectionRow) -> Sealers:
         """Make ready what seals a token answer for `row`, so that nothing is missing once it is there."""
         tenant, owner = row.account.tenant, row.owner
+        await self.keyring.drop_erased(tenant, owner)
         return Sealers(
             await self.keyring.for_sealing(tenant, owner), await self.keyring.for_escrow(None, tenant, owner)
         )

@@ -7,8 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from socialvault.exceptions import ConnectionNotFoundError, EncryptionError, SocialVaultError, StoreUnavailableError
+from socialvault.exceptions import (
+    ConnectionNotFoundError,
+    EncryptionError,
+    GenerationConflictError,
+    KeyNotFoundError,
+    SocialVaultError,
+    StoreError,
+    StoreUnavailableError,
+    WrongKeyError,
+)
+from socialvault.model.status import Status
+from socialvault.protocol.token import merge
 from socialvault.vault.saving import Arrived, InEscrowError
+from socialvault.vault.schedule import due_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,10 +82,20 @@ class Custody:
             logger = logging.getLogger("socialvault")
             logger.warning("a token stays in the escrow for now: %s: %s", type(problem).__name__, problem)
             age = timedelta(seconds=self._core.clock.now_seconds() - record.at_seconds)
-            if isinstance(problem, EncryptionError) and problem.action != "retry" and age > _SET_ASIDE_AFTER:
+            refused = isinstance(problem, EncryptionError) and problem.action != "retry"
+            if refused and age > _SET_ASIDE_AFTER and not await self._may_open_later(record, problem):
                 await escrow.set_aside(record.name)
             return False
         return True
+
+    async def _may_open_later(self, record: EscrowRecord, problem: SocialVaultError) -> bool:
+        """Whether its DEK is still stored: retired, say, or under a key that this process was not given."""
+        if not isinstance(problem, KeyNotFoundError | WrongKeyError):
+            return False
+        try:
+            return await self._core.store.key("data", record.envelope[4:36].hex()) is not None
+        except StoreError:
+            return True
 
     async def _put(self, record: EscrowRecord) -> None:
         """Store what the provider once answered, unless the store has it or a later one; then it is a candidate."""
@@ -84,8 +106,11 @@ class Custody:
         current = await self._core.store.get(row.id, row.account.tenant, row.owner)
         if current is None and record.is_new:
             filled = replace(row, envelope=sealers.seal(kept, row, row.generation), key_id=sealers.stored.key_id.hex())
-            if await self._saving.insert(replace(arrived, row=filled)) is None:
+            existing = await self._saving.insert(replace(arrived, row=filled))
+            if existing is None:
                 await self._core.emit("connected", row, "escrow")
+            elif existing.owner == row.owner and _is_older(existing, record):
+                await self._put_over(existing, arrived)
         elif current is not None and current.envelope and await self._is_stored(current, arrived):
             return
         elif current is not None and current.status.live and current.generation == record.generation:
@@ -93,6 +118,20 @@ class Custody:
             await (self._saving.announce(written, "escrow") if written else self._keep_candidate(arrived))
         else:
             await self._keep_candidate(arrived)
+
+    async def _put_over(self, existing: ConnectionRow, arrived: Arrived) -> None:
+        """Put a grant that was to renew the owner's own connection in its place; what it leaves out is kept."""
+        rolled_back, provider = await self._core.is_rolled_back(existing), arrived.provider
+        stored = await self._core.replaceable(existing)
+        token = merge(stored.token, arrived.record.token) if stored else arrived.record.token
+        due = due_at(token, provider, self._core.settings.leeway, existing.id)
+        again = replace(arrived.record, token=token, due_at=due)
+        written = await self._saving.write(replace(arrived, row=existing, record=again))
+        if written is None:
+            raise GenerationConflictError(f"{provider.slug}: the connection is being written by others; try again")
+        if rolled_back:
+            await self._core.anchor_anew(written.row)
+        await self._core.emit("reconnected", written.row, "escrow")
 
     async def _keep_candidate(self, arrived: Arrived) -> None:
         with suppress(ConnectionNotFoundError):  # disconnected, and its revocation is queued
@@ -115,7 +154,9 @@ class Custody:
             return None
         try:
             late = await self._core.open_kept(current.candidate, current, current.generation)
-        except EncryptionError:
+        except EncryptionError as problem:
+            if problem.action == "retry":  # it may open yet, so nothing is dead
+                raise
             return None
         try:
             written = await self._saving.write(Arrived(current, late, provider, await self._core.sealers(current)))
@@ -124,3 +165,8 @@ class Custody:
         if written is not None:
             await self._saving.announce(written, "candidate")
         return await self._core.row(current.id, current.account.tenant, current.owner)
+
+
+def _is_older(existing: ConnectionRow, record: EscrowRecord) -> bool:
+    """Whether a connection still is what it was before a grant for it came to wait; one that has died is, anyway."""
+    return existing.status is not Status.ACTIVE or existing.updated_at_seconds <= record.at_seconds

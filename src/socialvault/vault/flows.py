@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import timedelta
 
+    from socialvault.crypto.envelope import Sealer
     from socialvault.protocol.metadata import ServerMetadata
     from socialvault.providers.base import Grant, Provider
     from socialvault.vault.core import Core
@@ -209,8 +210,10 @@ class Flows:
         await self._core.ready()
         row = await self._check(callback)
         if row.phase == "pending":
-            await self._core.keyring.for_sealing(tenant, owner)  # so that nothing but the save stands after the code
-            completed = await self._core.guarded(lambda: self._claim_and_exchange(callback, row.return_to))
+            keyring = self._core.keyring
+            sealer = await keyring.for_flow(row.sealed, tenant, owner)  # a key that is away costs the flow nothing
+            await keyring.for_sealing(tenant, owner)  # so that nothing but the save stands after the code
+            completed = await self._core.guarded(lambda: self._claim_and_exchange(callback, row.return_to, sealer))
             if completed is not None:
                 return completed
         return await self._outcome(callback)
@@ -242,7 +245,7 @@ class Flows:
             raise StateExpiredError("the flow took too long; begin again", return_to=row.return_to or None)
         return row
 
-    async def _claim_and_exchange(self, callback: Callback, return_to: str) -> Completed | None:
+    async def _claim_and_exchange(self, callback: Callback, return_to: str, sealer: Sealer) -> Completed | None:
         """Do the one exchange of this flow, or return None when somebody else does it."""
         row = await self._core.store.claim_state(
             callback.delivery.state_hash,
@@ -253,7 +256,6 @@ class Flows:
         )
         if row is None:
             return None
-        sealer = await self._core.keyring.for_flow(row.sealed, callback.tenant, callback.owner)
         flow = open_flow(sealer, row.sealed, callback.provider.slug, callback.delivery.state_hash)
         try:
             completed = await self._exchange(callback, flow, return_to)

@@ -7,7 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import TokenRecord
-from socialvault.exceptions import AlreadyConnectedError, GenerationConflictError, StoreUnavailableError
+from socialvault.exceptions import (
+    AlreadyConnectedError,
+    EncryptionError,
+    GenerationConflictError,
+    StoreError,
+    StoreUnavailableError,
+)
 from socialvault.model.rows import AccountKey, ConnectionRow
 from socialvault.model.status import Status
 from socialvault.protocol.token import merge
@@ -91,8 +97,13 @@ class Grants:
     async def _over(self, existing: ConnectionRow, arrived: Arrived) -> Written | None:
         """Write a new grant over the owner's own connection; what it leaves out is kept."""
         record, token = arrived.record, arrived.record.token
-        rolled_back = await self._core.is_rolled_back(existing)
-        stored = await self._core.replaceable(existing)
+        try:
+            rolled_back = await self._core.is_rolled_back(existing)
+            stored = await self._core.replaceable(existing)
+        except (StoreError, EncryptionError):  # an anchor or a key service that is away
+            if await self._saving.hold(arrived):
+                raise InEscrowError from None
+            raise
         merged = merge(stored.token, token) if stored else token
         again = self.record(arrived.provider, existing.id, merged, record.identity, record.requested)
         written = await self._saving.write(replace(arrived, row=existing, record=again))

@@ -100,7 +100,8 @@ class KeyStates:
         if not await self._core.store.promote_key(level, row.key_id):
             raise KeyNotFoundError(f"key {key_name(row.key_id)} is retired: reinstate it first")
         self._core.keyring.forget(row.tenant, row.owner)
-        await self._tell("key_promoted", row)
+        if row.state != "primary":
+            await self._tell("key_promoted", row)
         return await self._status(level, row)
 
     async def retire(self, key_id: str) -> KeyStatus:
@@ -114,9 +115,11 @@ class KeyStates:
         level, row = await self._found(key_id)
         if not await self._core.store.retire_key(level, row.key_id):
             now = await self._status(level, row)
-            why = "it is primary: promote another one first" if now.state == "primary" else f"{now.uses} rows need it"
+            needed = f"{now.uses} rows need it: {'reseal' if level == 'data' else 'rewrap'} first"
+            why = "it is primary: promote another one first" if now.state == "primary" else needed
             raise ConfigurationError(f"key {key_name(row.key_id)} can't be retired: {why}")
-        await self._tell("key_retired", row)
+        if row.state != "retired":
+            await self._tell("key_retired", row)
         return await self._status(level, row)
 
     async def reinstate(self, key_id: str) -> KeyStatus:
@@ -152,9 +155,12 @@ class KeyStates:
             row = await self._core.store.key(level, key_id)
             if row is not None:
                 return level, row
-        begun = [(level, row) for level in LEVELS[:2] async for row in self.all(level) if row.key_id.startswith(key_id)]
+        begun: list[tuple[KeyLevel, WrappedKey]] = []
+        for level in LEVELS[:2]:
+            begun += [(level, row) async for row in self.all(level) if row.key_id.startswith(key_id)]
         if len(begun) != 1 or not key_id:
-            raise KeyNotFoundError(f"{'several keys begin' if begun else 'no key begins'} with {key_id[:24]!r}")
+            told = "several keys begin" if begun else "no key has this id, and no KEK or vault key begins"
+            raise KeyNotFoundError(f"{told} with {key_id[:24]!r}")
         return begun[0]
 
     async def _status(self, level: KeyLevel, row: WrappedKey) -> KeyStatus:

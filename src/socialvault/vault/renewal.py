@@ -9,6 +9,7 @@ from socialvault import exceptions
 from socialvault.crypto.records import TokenRecord, access_of, open_access
 from socialvault.exceptions import (
     AuthorizationError,
+    KeyServiceUnavailableError,
     OutcomeUnknownError,
     ProviderError,
     ReauthorizationRequiredError,
@@ -101,7 +102,9 @@ class Renewal:
         record, provider = await self._core.open(row), self._core.provider_of(row)
         try:
             renewed = await self._attempts.renew(row, record, provider)
-        except (ProviderError, TransportError, AuthorizationError, StoreUnavailableError) as problem:
+        except (
+            ProviderError, TransportError, AuthorizationError, StoreUnavailableError, KeyServiceUnavailableError
+        ) as problem:  # fmt: skip
             return await self._while_valid(row, record, problem, stale_generation)
         return None if renewed is None else await self._without_sending(renewed, stale_generation)
 

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING
 
 from socialvault.crypto.rotation import reseal, rewrap
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
-from socialvault.model.bad_record import bad_key
+from socialvault.model.bad_record import BadRecord, bad_key
 from socialvault.model.keys import key_name
 from socialvault.model.rotation import Rotated, RotationProgress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
     from typing import Literal
 
     from socialvault.crypto.envelope import NamedKey
     from socialvault.crypto.keyring import Keyring
-    from socialvault.model.bad_record import BadRecord
-    from socialvault.model.keys import RecordKind, WrappedKey
+    from socialvault.model.keys import RecordKind, SealedRecord, WrappedKey
     from socialvault.model.rotation import OnProgress
     from socialvault.vault.core import Core
     from socialvault.vault.key_states import KeyStates
@@ -58,6 +57,8 @@ class Tally:
         """Count a batch; wait where the rate says so."""
         self._counts[step] += done
         for record in bad:
+            if (record.kind, record.id) in self._bad:
+                continue  # a vault key that is in the way of both steps
             self._refused += 1
             if len(self._bad) < _MOST_BAD:
                 self._bad[record.kind, record.id] = record
@@ -79,20 +80,30 @@ class KeyRotation:
         self._states = states
 
     async def rotate(self, rate: int | None, on_progress: OnProgress | None) -> Rotated:
-        """Make this process's primary KEK the vault's, then re-wrap and reseal."""
+        """Make this process's primary KEK the vault's, then re-wrap and reseal.
+
+        Raises:
+            ConfigurationError: another key has replaced it: this process's keys are out of date.
+        """
         await self._core.ready()
-        kek_id = self._core.keyring.vault_keys.service.primary_id
-        known = await self._core.store.key("kek", kek_id)
-        if known is None:
-            await self._states.add("kek", "", "")
-        if known is None or known.state != "primary":
-            await self._states.promote(kek_id)
+        await self._make_primary(self._core.keyring.vault_keys.service.primary_id)
         wrapped = await self.rewrap(rate, on_progress)
         sealed = await self.reseal(None, rate, on_progress)
         return Rotated(
             wrapped.vault_keys, wrapped.data_keys, sealed.records, wrapped.refused + sealed.refused,
             wrapped.bad + sealed.bad,
         )  # fmt: skip
+
+    async def _make_primary(self, kek_id: str) -> None:
+        known = await self._core.store.key("kek", kek_id)
+        if known is not None and known.state in ("decrypt_only", "retired"):  # going back takes an explicit promotion
+            raise ConfigurationError(
+                f"key {key_name(kek_id)}, the first of this process's keys, was replaced: give this process the new one"
+            )
+        if known is None:
+            await self._states.add("kek", "", "")
+        if known is None or known.state != "primary":
+            await self._states.promote(kek_id)
 
     # --- wrapped keys ---------------------------------------------------------------------------
 
@@ -148,16 +159,30 @@ class KeyRotation:
 
     async def _rewrap_under(self, vault_key: WrappedKey, tally: Tally) -> None:
         keys, store = self._core.keyring.vault_keys, self._core.store
-        old = await keys.get(vault_key.key_id)
-        targets: dict[str, NamedKey] = {}
+        old = await _opened(keys.get(vault_key.key_id))
+        if isinstance(old, type):
+            await tally.add("data_keys", 0, [bad_key("vault_key", vault_key, old)])
+            return
+        targets: dict[str, NamedKey | type[EncryptionError]] = {}
         after_id = ""
         while rows := await store.wrapped_under("data", vault_key.key_id, after_id, tally.batch):
             after_id = rows[-1].key_id
             for tenant in {row.tenant for row in rows} - targets.keys():
-                targets[tenant] = await keys.get(await keys.primary_id(tenant))
-            pairs = [(row, targets[row.tenant]) for row in rows if targets[row.tenant].name != vault_key.key_id]
+                targets[tenant] = await _opened(self._primary_vault_key(tenant))
+            pairs: list[tuple[WrappedKey, NamedKey]] = []
+            stuck: list[BadRecord] = []
+            for row in rows:
+                target = targets[row.tenant]
+                if isinstance(target, type):
+                    stuck.append(bad_key("data_key", row, target))
+                elif target.name != old.name:
+                    pairs.append((row, target))
             moved, refused = rewrap(pairs, old, self._core.keyring.vault_id)
-            await tally.add("data_keys", await store.rewrap("data", moved) if moved else 0, refused)
+            await tally.add("data_keys", await store.rewrap("data", moved) if moved else 0, [*stuck, *refused])
+
+    async def _primary_vault_key(self, tenant: str) -> NamedKey:
+        keys = self._core.keyring.vault_keys
+        return await keys.get(await keys.primary_id(tenant))
 
     # --- sealed records -------------------------------------------------------------------------
 
@@ -180,12 +205,9 @@ class KeyRotation:
         return sum([await self._core.store.count_uses("data", row.key_id) for row in rows])
 
     async def _reseal_under(self, data_key: WrappedKey, keyring: Keyring, tally: Tally) -> None:
-        try:
-            old = await keyring.unwrap(data_key, data_key.tenant, data_key.owner)
-        except KeyServiceUnavailableError:
-            raise
-        except EncryptionError as problem:
-            await tally.add("records", 0, [bad_key("data_key", data_key, type(problem))])
+        old = await _opened(keyring.unwrap(data_key, data_key.tenant, data_key.owner))
+        if isinstance(old, type):
+            await tally.add("records", 0, [bad_key("data_key", data_key, old)])
             return
         for kind in _KINDS:
             await self._reseal_kind(kind, old, keyring, tally)
@@ -194,6 +216,24 @@ class KeyRotation:
         store, after_id = self._core.store, ""
         while records := await store.sealed_under(kind, old.name, after_id, tally.batch):
             after_id = records[-1].id
-            pairs = [(record, await keyring.primary(record.tenant, record.owner)) for record in records]
+            pairs: list[tuple[SealedRecord, NamedKey]] = []
+            stuck: list[BadRecord] = []
+            for record in records:
+                target = await _opened(keyring.primary(record.tenant, record.owner))
+                if isinstance(target, type):
+                    place = (record.id, record.tenant, record.owner, record.provider)
+                    stuck.append(BadRecord(kind, *place, old.name, target.__name__))
+                else:
+                    pairs.append((record, target))
             moved, refused = reseal(kind, pairs, old, keyring.vault_id)
-            await tally.add("records", await store.reseal(kind, moved) if moved else 0, refused)
+            await tally.add("records", await store.reseal(kind, moved) if moved else 0, [*stuck, *refused])
+
+
+async def _opened(key: Awaitable[NamedKey]) -> NamedKey | type[EncryptionError]:
+    """Return a key, or the class of what it was refused with; a key service that is away ends the job."""
+    try:
+        return await key
+    except KeyServiceUnavailableError:
+        raise
+    except EncryptionError as problem:
+        return type(problem)

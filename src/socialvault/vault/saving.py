@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.exceptions import (
+    ConfigurationError,
+    ConnectionNotFoundError,
     EncryptionError,
     GenerationConflictError,
     KeyNotFoundError,
     StoreError,
-    StoreUnavailableError,
     TokenAtRiskError,
 )
 from socialvault.model.rows import ConnectionRow, EscrowRecord, TokenWrite
@@ -122,7 +123,10 @@ class Saving:
         if before is not None:
             await self._core.anchor_stored(row)
             return Written(row, before, arrived.row.failing_since_seconds is not None)
-        current = await self._current(arrived.row)
+        try:
+            current = await self._current(arrived.row)
+        except StoreError:
+            return None  # not known to be stored, so it is kept elsewhere, too
         if current is None or current.envelope != row.envelope:
             return None
         await self._core.anchor_stored(row)
@@ -155,6 +159,10 @@ class Saving:
             pass
         return await self._core.store.insert(arrived.sealed(await self._core.fresh_sealers(arrived.row)).row)
 
+    async def hold(self, arrived: Arrived) -> bool:
+        """Keep a new grant in the escrow, as long as nobody can say what it takes the place of; False without one."""
+        return bool(await self._escrowed(arrived, is_new=True))
+
     async def keep_candidate(self, arrived: Arrived) -> ConnectionRow:
         """Keep a late token beside the stored one; return the row.
 
@@ -178,7 +186,9 @@ class Saving:
     async def _after_conflict(self, arrived: Arrived) -> ConnectionRow:
         try:
             return await self.keep_candidate(arrived)
-        except (StoreUnavailableError, GenerationConflictError):
+        except ConnectionNotFoundError:  # disconnected, and the token is being revoked
+            raise
+        except (StoreError, EncryptionError):
             if not await self._escrowed(arrived, is_new=False):
                 raise
         raise InEscrowError
@@ -253,7 +263,7 @@ class Saving:
         record = EscrowRecord("", row, is_new, row.generation, envelope, self._core.clock.now_seconds())
         try:
             return await self._core.escrow.keep(record)
-        except StoreUnavailableError:
+        except (StoreError, ConfigurationError):  # its folder may have been changed since the start
             return ""
 
     async def _patiently(self, write: Callable[[], Awaitable[T]]) -> T:

@@ -28,8 +28,8 @@ IMPATIENCE = timedelta(milliseconds=20)
 def no_circuit() -> None:
     from socialvault.vault.circuit import Circuits
 
-    Circuits.refusal = Circuits.waiting = lambda circuits, provider: None  # type: ignore[method-assign]
-    Circuits.most = lambda circuits, provider, wanted: wanted  # type: ignore[method-assign]
+    Circuits.refusal = Circuits.waiting = lambda circuits, provider: None  # type: ignore[method-assign]  # a mutation
+    Circuits.most = lambda circuits, provider, wanted: wanted  # type: ignore[method-assign]  # a mutation
 
 
 @contextmanager

@@ -40,11 +40,11 @@ def half_a_sweep() -> None:
 
     due = Sweeps._due
 
-    async def half(sweeps, limit, budget):  # type: ignore[no-untyped-def]
+    async def half(sweeps, limit, budget):  # type: ignore[no-untyped-def]  # a mutation
         rows, deferred = await due(sweeps, limit, budget)
         return rows[::2], deferred
 
-    Sweeps._due = half  # type: ignore[method-assign]
+    Sweeps._due = half  # type: ignore[method-assign]  # a mutation
 
 
 @point(
@@ -88,7 +88,7 @@ def sweep_budget(bench: Bench, trials: int) -> Tally:
 def _holds(bench: Bench, vault: object, connection_id: str, live: frozenset[str]) -> bool:
     from torture.points._simulated import stored
 
-    _, token = stored(bench, vault, connection_id)  # type: ignore[arg-type]
+    _, token = stored(bench, vault, connection_id)  # type: ignore[arg-type]  # one bench, one colour
     return token.refresh_token is not None and {token.access_token.reveal(), token.refresh_token.reveal()} <= live
 
 

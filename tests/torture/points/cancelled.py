@@ -43,14 +43,14 @@ def callers_own_work() -> None:
     """Neither share nor guard."""
     from socialvault.runtimes.asyncio import AsyncioRuntime
 
-    async def own(_runtime, _key, factory):  # type: ignore[no-untyped-def]
+    async def own(_runtime, _key, factory):  # type: ignore[no-untyped-def]  # a mutation
         return await factory()
 
-    async def unguarded(_runtime, factory, **_how):  # type: ignore[no-untyped-def]
+    async def unguarded(_runtime, factory, **_how):  # type: ignore[no-untyped-def]  # a mutation
         return await factory()
 
-    AsyncioRuntime.single_flight = own  # type: ignore[method-assign]
-    AsyncioRuntime.guarded = unguarded  # type: ignore[method-assign]
+    AsyncioRuntime.single_flight = own  # type: ignore[method-assign]  # a mutation
+    AsyncioRuntime.guarded = unguarded  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("closing waits for nothing: the loop's end stops what is in flight")
@@ -58,10 +58,10 @@ def no_drain() -> None:
     """Wait for nothing."""
     from socialvault.runtimes.asyncio import AsyncioRuntime
 
-    async def at_once(_runtime, _timeout_seconds):  # type: ignore[no-untyped-def]
+    async def at_once(_runtime, _timeout_seconds):  # type: ignore[no-untyped-def]  # a mutation
         return None
 
-    AsyncioRuntime.drain = at_once  # type: ignore[method-assign]
+    AsyncioRuntime.drain = at_once  # type: ignore[method-assign]  # a mutation
 
 
 def async_vault(bench: Bench) -> AsyncVault:

@@ -40,10 +40,10 @@ def late_tokens_not_revoked() -> None:
     """Drop them."""
     from socialvault.vault.outbox import Outbox
 
-    async def dropped(_outbox, *_late):  # type: ignore[no-untyped-def]
+    async def dropped(_outbox, *_late):  # type: ignore[no-untyped-def]  # a mutation
         return None
 
-    Outbox.revoke_late = dropped  # type: ignore[method-assign]
+    Outbox.revoke_late = dropped  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("no tombstone: a token that comes after a disconnect counts as written")

@@ -39,11 +39,11 @@ def inherited_flights() -> None:
 
     reset = ThreadRuntime._reset
 
-    def once(runtime):  # type: ignore[no-untyped-def]
+    def once(runtime):  # type: ignore[no-untyped-def]  # a mutation
         if not hasattr(runtime, "_lock"):
             reset(runtime)
 
-    ThreadRuntime._reset = once  # type: ignore[method-assign]
+    ThreadRuntime._reset = once  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("neither lease nor intent: every process renews for itself")
@@ -59,8 +59,8 @@ def nothing_prepared() -> None:
     from socialvault.api.assembly import UseCases
     from socialvault.api.transport import LazyTransport
 
-    UseCases.prepare = lambda cases: None  # type: ignore[method-assign]
-    LazyTransport.prepare = lambda transport: None  # type: ignore[method-assign]
+    UseCases.prepare = lambda cases: None  # type: ignore[method-assign]  # a mutation
+    LazyTransport.prepare = lambda transport: None  # type: ignore[method-assign]  # a mutation
 
 
 @point(

@@ -252,14 +252,14 @@ def revoked_before_tombstone() -> None:
 
     tombstone = Revocation.tombstone
 
-    async def late(revocation, row):  # type: ignore[no-untyped-def]
+    async def late(revocation, row):  # type: ignore[no-untyped-def]  # a mutation
         core = revocation._core
         provider = core.provider_of(row)
         record, server = await core.open(row), await core.conversations.run(provider.resolve())
         await core.conversations.run(provider.revoke(server, record.token))
         return await tombstone(revocation, row)
 
-    Revocation.tombstone = late  # type: ignore[method-assign]
+    Revocation.tombstone = late  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("a pending flow is not claimed before its code is sent")

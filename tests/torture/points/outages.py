@@ -34,10 +34,10 @@ def no_patience() -> None:
     """Try once."""
     from socialvault.vault.saving import Saving
 
-    async def once(_saving, _write):  # type: ignore[no-untyped-def]
+    async def once(_saving, _write):  # type: ignore[no-untyped-def]  # a mutation
         raise StoreUnavailableError("no patience")
 
-    Saving._patiently = once  # type: ignore[method-assign]
+    Saving._patiently = once  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("nobody looks into the escrow: not at the start, not before a token is presented, not in the tick")
@@ -45,10 +45,10 @@ def no_replay() -> None:
     """Leave it there."""
     from socialvault.vault.custody import Custody
 
-    async def nothing(_custody):  # type: ignore[no-untyped-def]
+    async def nothing(_custody):  # type: ignore[no-untyped-def]  # a mutation
         return ()
 
-    Custody._waiting = nothing  # type: ignore[method-assign]
+    Custody._waiting = nothing  # type: ignore[method-assign]  # a mutation
 
 
 @mutation("a token that neither store nor escrow could keep is handed out as if it were durable")
@@ -58,10 +58,10 @@ def risk_unsaid() -> None:
 
     kept = Saving._escrowed
 
-    async def pretended(saving, arrived, *, is_new):  # type: ignore[no-untyped-def]
+    async def pretended(saving, arrived, *, is_new):  # type: ignore[no-untyped-def]  # a mutation
         return await kept(saving, arrived, is_new=is_new) or "pretended"
 
-    Saving._escrowed = pretended  # type: ignore[method-assign]
+    Saving._escrowed = pretended  # type: ignore[method-assign]  # a mutation
 
 
 class Outage:
@@ -204,7 +204,7 @@ def database_locked(bench: Bench, trials: int) -> Tally:
     vault.open()
     for batch in batches(cases(bench, vault, trials), _AT_ONCE):
         lock = Lock(bench, bench.place.patience_seconds + _LONGER_SECONDS)
-        for case, problem in zip(batch, at_once(lambda case: _served(bench, lock, case), batch), strict=True):  # noqa: B023
+        for case, problem in zip(batch, at_once(lambda case: _served(bench, lock, case), batch), strict=True):  # noqa: B023  # at once
             end = "connected"
             if problem.startswith("StoreUnavailableError") and not token_requests(bench, case.grant_id):
                 end, problem = "away before anything was sent, then connected", _asked_again(vault, case)

@@ -186,7 +186,6 @@ def _judged(given: Prepared, code: int | None) -> tuple[str, str]:
 # --- under load -----------------------------------------------------------------------------------
 
 _CALLERS, _CALLS_PER_SECOND = 4, 50
-_STALE = _CALLERS - 1
 #: The keyrings of one release after the other, by the numbers of their keys; each process has this one or that before.
 _RELEASES = ((1,), (1, 2), (2, 1), (2,), (2, 3), (3, 2), (3,))
 _PATIENCE_SECONDS = 30.0

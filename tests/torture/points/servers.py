@@ -83,7 +83,7 @@ def server_gone(bench: Bench, trials: int) -> Tally:
         for number, batch in enumerate(batches(cases(own, vault, trials), max(1, min(_AT_ONCE, trials // len(_WAYS))))):
             way = list(_WAYS)[number % len(_WAYS)]
             gone = Gone(place, way)
-            problems = at_once(lambda case: _served(own, gone, case), batch)  # noqa: B023
+            problems = at_once(lambda case: _served(own, gone, case), batch)  # noqa: B023  # at once
             assert gone.back is not None
             gone.back.join()
             for case, problem in zip(batch, problems, strict=True):

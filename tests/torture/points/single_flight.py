@@ -274,7 +274,7 @@ def no_waiting() -> None:
     """Look once."""
     from socialvault.vault import renewal
 
-    renewal._pauses = lambda patience, connection_id: iter((0.0,))  # type: ignore[assignment]
+    renewal._pauses = lambda patience, connection_id: iter((0.0,))  # type: ignore[assignment]  # a mutation
 
 
 @mutation("no record of failures: the next one can't know that a renewal has just failed")

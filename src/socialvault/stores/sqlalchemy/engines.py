@@ -23,6 +23,11 @@ BLOCKING: Drivers = {"postgresql": ("psycopg",), "sqlite": ("pysqlite",)}
 ASYNCHRONOUS: Drivers = {"postgresql": ("asyncpg", "psycopg"), "sqlite": ("aiosqlite",)}
 
 _INSTALL = {"psycopg": "'psycopg[binary]'", "asyncpg": "asyncpg", "aiosqlite": "aiosqlite"}
+#: What libpq reads from a URL and asyncpg refuses with a `TypeError`, at each connection.
+_ASYNCPG_LACKS = {
+    "sslmode": "write ssl=… instead",
+    "options": "take postgresql+psycopg, or set it for the role, as ALTER ROLE … SET search_path does",
+}
 #: For one connection attempt. Without it a server that does not answer is waited for as long as the system likes.
 _CONNECT_SECONDS = 10
 _CONNECT_OPTION = {"psycopg": "connect_timeout", "asyncpg": "timeout"}
@@ -59,7 +64,15 @@ def parse(url: str | URL, drivers: Drivers) -> URL:
         raise _refused(f"the driver {name!r} is missing: pip install 'socialvault[sqlalchemy]' {_INSTALL[name]}")
     if backend == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise _refused("SQLAlchemy's pool would give every thread a database of its own: use ':memory:' as the store")
+    if installed[0] == "asyncpg":
+        _check_options(parsed)
     return parsed.set(drivername=f"{backend}+{installed[0]}")
+
+
+def _check_options(url: URL) -> None:
+    for name, instead in _ASYNCPG_LACKS.items():
+        if name in url.query:
+            raise _refused(f"asyncpg takes no {name!r} from a URL: {instead}")
 
 
 def open_engine(url: URL) -> Engine:

@@ -41,7 +41,7 @@ def not_retired(level: KeyLevel, name: str) -> ColumnElement[bool]:
     return func.coalesce(state, literal_column("''")) != literal_column("'retired'")
 
 
-def _states(keys: Table) -> Select[Any]:
+def _states(keys: Table) -> Select[Any, Any]:
     ids = bindparam("key_ids", type_=keys.c.key_id.type, expanding=True)
     return (
         select(keys.c.key_id, keys.c.state)

@@ -77,7 +77,7 @@ def _swap_many(place: _Place) -> Update:
     Without the bounds on the id the planner may read the whole table for a batch.
     """
     texts, numbers = ("of_id", "by_id"), ("expected_at", "expected_bytes", "sealed_at", "sealed_bytes")
-    kinds: dict[str, TypeEngine[Any]] = dict.fromkeys(texts, Text()) | dict.fromkeys(numbers, Integer())
+    kinds: dict[str, TypeEngine[Any]] = {**dict.fromkeys(texts, Text()), **dict.fromkeys(numbers, Integer())}
     arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items())
     fields = (column(name, kind) for name, kind in kinds.items())
     given = func.unnest(*arrays).table_valued(*fields).render_derived("given")
@@ -121,7 +121,7 @@ _WRAPPED_UNDER = {
 }
 
 
-def _sealed_under(kind: RecordKind, dialect: str) -> Select[Any]:
+def _sealed_under(kind: RecordKind, dialect: str) -> Select[*tuple[Any, ...]]:
     place = _RECORDS_AT[kind]
     c = place.id.table.c
     bound_to = (c.tenant, c.owner, c.provider, c.issuer, c.generation)

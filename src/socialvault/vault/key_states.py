@@ -157,7 +157,9 @@ class KeyStates:
                 return level, row
         begun: list[tuple[KeyLevel, WrappedKey]] = []
         for level in LEVELS[:2]:
-            begun += [(level, row) async for row in self.all(level) if row.key_id.startswith(key_id)]
+            async for row in self.all(level):
+                if row.key_id.startswith(key_id):
+                    begun.append((level, row))
         if len(begun) != 1 or not key_id:
             told = "several keys begin" if begun else "no key has this id, and no KEK or vault key begins"
             raise KeyNotFoundError(f"{told} with {key_id[:24]!r}")

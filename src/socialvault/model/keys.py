@@ -17,6 +17,8 @@ RecordKind = Literal["token", "candidate", "revocation"]
 
 
 _HASH_DIGITS = 64
+#: Where an envelope names its key.
+_ID_AT = slice(4, 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,11 @@ class Resealed(NamedTuple):
     expected: bytes
     sealed: bytes
     key_id: str
+
+
+def sealing_key_id(sealed: bytes) -> str:
+    """Return the id of the key that sealed or wrapped these bytes; what is too short to name one gets an id of none."""
+    return sealed[_ID_AT].hex()
 
 
 def key_name(key_id: str) -> str:

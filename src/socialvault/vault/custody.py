@@ -17,6 +17,7 @@ from socialvault.exceptions import (
     StoreUnavailableError,
     WrongKeyError,
 )
+from socialvault.model.keys import sealing_key_id
 from socialvault.model.status import Status
 from socialvault.protocol.token import merge
 from socialvault.vault.saving import Arrived, InEscrowError
@@ -93,7 +94,7 @@ class Custody:
         if not isinstance(problem, KeyNotFoundError | WrongKeyError):
             return False
         try:
-            return await self._core.store.key("data", record.envelope[4:36].hex()) is not None
+            return await self._core.store.key("data", sealing_key_id(record.envelope)) is not None
         except StoreError:
             return True
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from socialvault.crypto.rotation import reseal, rewrap
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
 from socialvault.model.bad_record import BadRecord, bad_key
-from socialvault.model.keys import key_name
+from socialvault.model.keys import key_name, sealing_key_id
 from socialvault.model.rotation import Rotated, RotationProgress
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class KeyRotation:
     async def _reseal_canary(self) -> None:
         keys, store = self._core.keyring.vault_keys, self._core.store
         row = await store.load_vault()
-        if row is not None and row.canary[4:36].hex() != await keys.primary_id(""):
+        if row is not None and sealing_key_id(row.canary) != await keys.primary_id(""):
             await store.reseal_canary(row.canary, await keys.resealed_canary(row))
 
     async def _rewrap_data_keys(self, tally: Tally) -> None:

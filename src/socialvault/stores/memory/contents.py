@@ -67,8 +67,3 @@ class _OpenLock:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._lock.release()
-
-
-def sealing_key_id(sealed: bytes) -> str:
-    """Return the id of the key that sealed these bytes; no key has that of anything shorter than an envelope."""
-    return sealed[4:36].hex()

@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError
-from socialvault.model.keys import SealedRecord, WrappedKey
-from socialvault.stores.memory.contents import Contents, sealing_key_id
+from socialvault.model.keys import SealedRecord, WrappedKey, sealing_key_id
+from socialvault.stores.memory.contents import Contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

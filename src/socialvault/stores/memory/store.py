@@ -9,6 +9,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from socialvault.exceptions import StoreError
+from socialvault.model.keys import sealing_key_id
 from socialvault.model.rows import (
     ConnectionRow,
     FailureWrite,
@@ -19,7 +20,6 @@ from socialvault.model.rows import (
     TokenWrite,
 )
 from socialvault.model.status import Status
-from socialvault.stores.memory.contents import sealing_key_id
 from socialvault.stores.memory.keys import Keys
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from socialvault.exceptions import StoreError
+from socialvault.model import keys
 from socialvault.model.keys import WrappedKey
 from socialvault.model.rows import AccountKey, ConnectionRow, RevocationRow, TokenRow
 from socialvault.model.state import StateRow
@@ -131,8 +132,8 @@ def read(columns: Columns, values: Values) -> list[Any]:
 
 
 def sealing_key_id(sealed: bytes) -> str:
-    """Return the id of the key that sealed these bytes; "" for what is too short to have one."""
-    return blob(sealed)[4:36].hex()
+    """As the model's, of bytes that a server may take."""
+    return keys.sealing_key_id(blob(sealed))
 
 
 def connection_values(row: ConnectionRow) -> list[object]:

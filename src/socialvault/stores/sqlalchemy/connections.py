@@ -20,11 +20,12 @@ from sqlalchemy import (
 )
 
 from socialvault.exceptions import StoreUnavailableError
+from socialvault.model.keys import sealing_key_id
 from socialvault.model.rows import TokenRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlalchemy.dialects import NOW, for_each
 from socialvault.stores.sqlalchemy.endings import CLOSED_INTENT, Endings
-from socialvault.stores.sqlalchemy.fence import key_id_of, not_retired, refuse_retired
+from socialvault.stores.sqlalchemy.fence import not_retired, refuse_retired
 from socialvault.stores.sqlalchemy.rows import CONNECTION_COLUMNS, at, connection_row, connection_values, new
 from socialvault.stores.sqlalchemy.schema import DEAD, LIVE
 from socialvault.stores.sqlalchemy.schema import connections as table
@@ -278,7 +279,7 @@ class Connections(Endings):
 
     def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
         """As `TokenStore.put_candidate`."""
-        key_id = key_id_of(candidate)
+        key_id = sealing_key_id(candidate)
         values = {
             "at_id": connection_id,
             "at_generation": expected_generation,

@@ -77,8 +77,3 @@ def raw_id(key_id: str) -> bytes | None:
     except ValueError:
         return None
     return raw if len(raw) == _ID_BYTES else None
-
-
-def key_id_of(sealed: bytes) -> str:
-    """Return the id of the key that sealed an envelope."""
-    return sealed[_ID_FROM - 1 : _ID_FROM - 1 + _ID_BYTES].hex()

@@ -20,9 +20,9 @@ from sqlalchemy import (
     update,
 )
 
-from socialvault.model.keys import SealedRecord, WrappedKey
+from socialvault.model.keys import SealedRecord, WrappedKey, sealing_key_id
 from socialvault.stores.sqlalchemy.dialects import HAS_CANDIDATE
-from socialvault.stores.sqlalchemy.fence import WRAPPED_BY, key_id_of, raw_id, refuse_retired, sealing_id
+from socialvault.stores.sqlalchemy.fence import WRAPPED_BY, raw_id, refuse_retired, sealing_id
 from socialvault.stores.sqlalchemy.keys import Keys
 from socialvault.stores.sqlalchemy.rows import KEY_COLUMNS, KEYS
 from socialvault.stores.sqlalchemy.schema import connections, revocations, vault
@@ -161,7 +161,7 @@ class Rotation(Keys):
         """As `KeyStore.reseal_canary`."""
 
         def work(connection: Connection) -> bool:
-            refuse_retired(connection, "vault", (key_id_of(canary),))
+            refuse_retired(connection, "vault", (sealing_key_id(canary),))
             return connection.execute(_RESEAL_CANARY, {"expected": expected, "sealed": canary}).rowcount == 1
 
         return self.database.transaction(work)

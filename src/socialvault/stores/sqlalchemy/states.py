@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from sqlalchemy import Integer, bindparam, delete, insert, literal_column, select, update
 
+from socialvault.model.keys import sealing_key_id
 from socialvault.model.state import StateRow
 from socialvault.stores.sqlalchemy.connections import Connections
 from socialvault.stores.sqlalchemy.dialects import NOW
-from socialvault.stores.sqlalchemy.fence import key_id_of, not_retired
+from socialvault.stores.sqlalchemy.fence import not_retired
 from socialvault.stores.sqlalchemy.rows import STATE_COLUMNS, at, new
 from socialvault.stores.sqlalchemy.schema import states as table
 
@@ -66,7 +67,7 @@ class States(Connections):
 
     def put_state(self, row: StateRow, ttl_seconds: float) -> None:
         """As `StateStore.put_state`; a state that exists already is a `StoreError`."""
-        key_id = key_id_of(row.sealed)
+        key_id = sealing_key_id(row.sealed)
         values = {f"new_{column.name}": getattr(row, column.name) for column in _GIVEN}
         values |= {"seconds": ttl_seconds, "sealed_by": key_id}
         self.database.change_sealed("data", key_id, _PUT, values | self.database.time())

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import astuple, replace
 from typing import TYPE_CHECKING
 
-from socialvault.model.keys import SealedRecord, VaultRow, WrappedKey
+from socialvault.model.keys import SealedRecord, VaultRow, WrappedKey, sealing_key_id
 from socialvault.stores.sqlite.reads import KEY_COLUMNS
 from socialvault.stores.sqlite.schema import KEY_TABLES
-from socialvault.stores.sqlite.writes import Writes, require_not_retired, sealing_key_id
+from socialvault.stores.sqlite.writes import Writes, require_not_retired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

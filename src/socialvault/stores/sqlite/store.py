@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from socialvault.model.keys import sealing_key_id
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import open_database
@@ -14,7 +15,7 @@ from socialvault.stores.sqlite.endings import CLOSED_INTENT, Endings, keep_grant
 from socialvault.stores.sqlite.keys import Keys
 from socialvault.stores.sqlite.reads import CONNECTION_COLUMNS, STATE_COLUMNS, connection_row
 from socialvault.stores.sqlite.schema import LIVE, prepare
-from socialvault.stores.sqlite.writes import NOT_RETIRED, require_not_retired, retired, sealing_key_id
+from socialvault.stores.sqlite.writes import NOT_RETIRED, require_not_retired, retired
 
 if TYPE_CHECKING:
     import os

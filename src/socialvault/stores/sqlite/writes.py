@@ -44,8 +44,3 @@ def require_not_retired(execute: Execute, level: KeyLevel, key_id: str) -> None:
 def retired(key_id: str) -> KeyNotFoundError:
     """Return the error that says that a key is retired."""
     return KeyNotFoundError(f"key {key_name(key_id)} is retired: nothing is written under it any more")
-
-
-def sealing_key_id(sealed: bytes) -> str:
-    """Return the id of the key that sealed these bytes; no key has that of anything shorter than an envelope."""
-    return sealed[4:36].hex()

@@ -153,7 +153,10 @@ class AsyncLink:
         if here in self._lines:  # another task was faster
             await line.end.aclose()
             return self._lines[here]
-        self._lines = {place: kept for place, kept in self._lines.items() if not place[1].is_closed()} | {here: line}
+        # Step by step, as loops in other threads do the same: whoever replaced the whole would drop another's line.
+        self._lines[here] = line
+        for place in [place for place in list(self._lines) if place[1].is_closed()]:
+            self._lines.pop(place, None)
         return line
 
     def _make_client(self) -> Redis:

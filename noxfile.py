@@ -96,39 +96,43 @@ def write_snippets(folder: Path) -> list[str]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """All tests but those against foreign implementations and real servers, with branch coverage."""
+    """All tests but those against foreign implementations and real applications, in two processes."""
     install_all(session, *group("test"))
-    session.run("coverage", "erase")
-    # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
-    run = ["coverage", "run", "-m", "pytest"]
     if session.posargs:
-        session.run(*run, *session.posargs)
-    else:
-        in_two_processes(session, run)
-    session.run("coverage", "combine", "--quiet")
-    session.run("coverage", "report")
-
-
-def in_two_processes(session: nox.Session, run: list[str]) -> None:
-    """Run all tests but those apart, in halves at the same time, and print what each said when it is done."""
-    folders = {
-        folder.name for folder in (ROOT / "tests").iterdir()
-        if folder.is_dir() and folder.name not in APART and any(folder.rglob("test_*.py"))
-    }  # fmt: skip
-    halves = [sorted(folders & set(FIRST_HALF)), sorted(folders - set(FIRST_HALF))]
+        session.run("pytest", *session.posargs)
+        return
+    halves = [[name for name in folders_of_tests() if (name in FIRST_HALF) is first] for first in (True, False)]
     logs = Path(session.create_tmp())
 
-    def one(number: int) -> None:
+    def run(number: int) -> None:
         with (logs / f"half-{number}.log").open("w", encoding="utf-8") as log:
-            session.run(*run, *(f"tests/{name}" for name in halves[number]), stdout=log)
+            session.run("pytest", *(f"tests/{name}" for name in halves[number]), stdout=log)
 
     with ThreadPoolExecutor() as pool:
-        ends = [pool.submit(one, number) for number in range(len(halves))]
+        ends = [pool.submit(run, number) for number in range(len(halves))]
     for number in range(len(halves)):
         sys.stdout.write((logs / f"half-{number}.log").read_text("utf-8"))
         sys.stdout.flush()
     for end in ends:
         end.result()
+
+
+def folders_of_tests() -> list[str]:
+    """Return the folders that have no session of their own."""
+    folders = (folder for folder in (ROOT / "tests").iterdir() if folder.is_dir() and folder.name not in APART)
+    return sorted(folder.name for folder in folders if any(folder.rglob("test_*.py")))
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """The same tests, traced: lines and branches; takes about twice as long."""
+    install_all(session, *group("test"))
+    session.run("coverage", "erase")
+    # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
+    tested = session.posargs or [f"tests/{name}" for name in folders_of_tests()]
+    session.run("coverage", "run", "-m", "pytest", *tested)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
 
 
 @nox.session
@@ -160,7 +164,7 @@ def contracts(session: nox.Session) -> None:
 
 
 def hold_stores_to_contracts(session: nox.Session) -> None:
-    """Run the contract suites, untraced: what they are for is races, and `tests` covers the lines."""
+    """Run the contract suites."""
     session.run("pytest", "tests/contracts", *session.posargs)
 
 

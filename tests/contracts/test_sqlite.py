@@ -32,10 +32,3 @@ class TestSQLiteStoreInMemory(TokenStoreContract, StateStoreContract, KeyStoreCo
     def open_store(self, clock: ManualClock) -> OpenStore:
         store = Awaited(SQLiteStore(":memory:", clock=clock))
         return lambda: store
-
-
-class TestAsyncSQLiteStoreInMemory(TokenStoreContract, StateStoreContract, KeyStoreContract):
-    @pytest.fixture
-    def open_store(self, clock: ManualClock) -> OpenStore:
-        store = AsyncSQLiteStore(":memory:", clock=clock)
-        return lambda: store

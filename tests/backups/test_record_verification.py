@@ -65,7 +65,8 @@ def test_everything_that_is_sealed_is_opened_and_counted_by_key(service: Service
 DAMAGE: dict[str, tuple[str, dict[str, str]]] = {
     "token altered": (
         (
-            "UPDATE connections SET envelope = CAST(substr(envelope, 1, 60) || x'00' || substr(envelope, 62) AS BLOB)"
+            "UPDATE connections SET envelope ="
+            " CAST(substr(envelope, 1, 60) || x'0000000000000000' || substr(envelope, 69) AS BLOB)"
             " WHERE owner = 'linus'"
         ),
         {"token": "TamperedError"},

@@ -232,9 +232,9 @@ def build_docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def beside(session: nox.Session) -> None:
-    """What CI runs beside `tests`, in one environment: ``-- around`` the library, ``-- servers``, or both."""
+    """What CI runs beside `tests`, in one environment: ``-- around`` (all but the stores), ``contracts``, ``torture``."""
     install_all(session, *group("dev"))
-    lanes = {"around": look_around, "servers": try_servers}
+    lanes = {"around": look_around, "contracts": hold_stores_to_contracts, "torture": run_torture}
     names = [*session.posargs] or [*lanes]
     session.posargs.clear()  # the steps read their own from it
     for name in names:
@@ -248,9 +248,3 @@ def look_around(session: nox.Session) -> None:
     check_types(session)
     build_docs(session)
     session.run("pytest", "tests/interop", "tests/web")
-
-
-def try_servers(session: nox.Session) -> None:
-    """Run what the sessions contracts and torture run."""
-    hold_stores_to_contracts(session)
-    run_torture(session)

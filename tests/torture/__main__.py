@@ -36,10 +36,10 @@ _FORK = multiprocessing.get_context("fork")
 #: How long a point may say nothing, neither that trials were made nor that it is done, before it is called hung.
 _SILENCE_SECONDS = 180.0
 _ENDING_SECONDS = 10.0
-#: Topics of points whose time is simulated: years of the vault's own rules, whatever the store.
-_SIMULATED_TIME = ("clocks", "provider_down", "renewal_models", "retries")
-#: Topics of points that kill, stop or fork, or take a server away: what they leave is the same for either colour.
-_ENDS_PROCESSES = ("fork", "kills", "outages", "rotations", "servers", "suspended")
+#: What the quick form for CI tries on every store and colour: topics about who is first. The first store has them all.
+_EVERYWHERE = ("single_flight", "second_writer")
+#: And what it tries on every store in one colour: whose process ends, or whose server is taken away.
+_IN_ONE_COLOUR = ("killed_anywhere", "server_gone", "small_pool", "rotations_under_load")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     )
     parser.add_argument("--skip", nargs="+", metavar="NAME", choices=names, default=(), help="leave these points out")
     parser.add_argument(
-        "--ci", action="store_true", help="on every store: simulated time on one, what ends processes in one colour"
+        "--ci", action="store_true", help="everything on one store, and on the others what depends on the store most"
     )
     parser.add_argument("--seed", type=int, help="what chance is made from; default: any, printed")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="add to the report in this folder")
@@ -98,9 +98,9 @@ def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task
 
 def _saved(point: Point, store: Store) -> bool:
     """Whether the quick form on every store leaves a point out there."""
-    if point.topic in _SIMULATED_TIME:
-        return store != STORES[0]
-    return point.topic in _ENDS_PROCESSES and store.colour != "sync"
+    if store == STORES[0] or point.topic in _EVERYWHERE:
+        return False
+    return store.colour != "sync" or point.name not in _IN_ONE_COLOUR
 
 
 # --- one point, in a process of its own -----------------------------------------------------------

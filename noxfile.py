@@ -232,7 +232,7 @@ def build_docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def beside(session: nox.Session) -> None:
-    """What CI runs beside `tests`, in one environment: ``-- around`` (all but the stores), ``contracts``, ``torture``."""
+    """What CI runs beside `tests`, in one environment: ``-- around`` (but the stores), ``contracts``, ``torture``."""
     install_all(session, *group("dev"))
     lanes = {"around": look_around, "contracts": hold_stores_to_contracts, "torture": run_torture}
     names = [*session.posargs] or [*lanes]

@@ -307,7 +307,7 @@ def test_what_is_written_is_what_the_text_says() -> None:
     assert Wrapped.parse(wrapped).to_bytes() == wrapped
 
 
-@pytest.mark.parametrize("magic", [b"SK\x02\x01", b"SK\x01\x02", b"SV\x01\x01"], ids=repr)
+@pytest.mark.parametrize("magic", [b"SK\x02\x01", b"SK\x01\x02", b"SV\x02\x01"], ids=repr)
 def test_a_version_that_is_not_known_is_malformed(magic: bytes) -> None:
     wrapped = MadeUp().wrap(KEY, CONTEXT)
     with pytest.raises(MalformedEnvelopeError):

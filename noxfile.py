@@ -189,7 +189,7 @@ def wheel(session: nox.Session) -> None:
     session.install("build", *(one for one in group("test") if one.startswith("pytest")))
     session.run("python", "-m", "build", "--outdir", str(folder / "dist"), str(ROOT))
     [built] = (folder / "dist").glob("*.whl")
-    session.install(f"{built}[demo,cli]")
+    session.install(f"{built}[demo,cli,sqlalchemy]")
     for name in SMOKE:
         source, target = ROOT / "tests" / name, folder / "tests" / name
         if source.is_dir():

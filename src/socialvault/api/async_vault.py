@@ -136,7 +136,7 @@ class AsyncVault:
             assemble,
             settings=settings,
             providers=Providers(providers),
-            service=keys if is_asynchronous(keys, "keys") else ThreadedKeyService(keys),  # type: ignore[arg-type]  # just asked
+            service=keys if is_asynchronous(keys, "keys") else ThreadedKeyService(keys),  # type: ignore[arg-type]  # is_asynchronous has told the two ports apart
             runtime=self._runtime,
             clock=clock,
             observers=tuple(observers),

@@ -154,7 +154,7 @@ def _importing(command: Callable[..., Source]) -> Callable[..., None]:
         if field.default is not MISSING
     ]
     arguments = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own] + common
-    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
+    run.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # any function may have one, and typer reads it
         [one.replace(annotation=hints[one.name]) for one in arguments]
     )
     run.__annotations__ = {one.name: hints[one.name] for one in arguments}

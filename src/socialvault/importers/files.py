@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from datetime import UTC, tzinfo
 from functools import cached_property
 from itertools import islice
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-class _FileSource:
+class _FileSource(ABC):
     """What the two have in common: a row is named by the number of its (last) line."""
 
     kind = ""
@@ -31,9 +32,9 @@ class _FileSource:
         self._zone = zone
         self.name = f"{self.kind} {self._path.name}"
 
+    @abstractmethod
     def _rows(self) -> Iterator[Row]:
         """Read all rows, from the first one on."""
-        raise NotImplementedError  # each kind of file is read in its own way
 
     @cached_property
     def _columns(self) -> Columns:

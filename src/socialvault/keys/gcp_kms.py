@@ -135,8 +135,9 @@ class GcpKms(RemoteKeyService):
         grpc_status = getattr(problem, "grpc_status_code", None)
         if grpc_status is not None:
             return str(grpc_status.name)
+        response: Any = getattr(problem, "response", None)  # only errors of HTTP answers have one
         try:
-            status = problem.response.json()["error"]["status"]  # type: ignore[attr-defined]  # if it has none, see below
+            status = response.json()["error"]["status"]
         except (AttributeError, LookupError, TypeError, ValueError):
             status = ""
         return status if isinstance(status, str) else ""

@@ -72,16 +72,19 @@ class KeyServiceContract:
     @pytest.fixture
     def open_service(self) -> Callable[[], Any]:
         """Open the service under test; subclasses override it."""
+        # Meant for who writes a service: pytest shows it where the fixture of the subclass is missing.
         raise NotImplementedError("give a fixture open_service that returns a function which opens your service")
 
     @pytest.fixture
     def other(self) -> Any:
         """A service that holds another key alone; subclasses override it."""
+        # Meant for who writes a service: pytest shows it where the fixture of the subclass is missing.
         raise NotImplementedError("give a fixture other: a service that was not given the first one's key")
 
     @pytest.fixture
     def successor(self) -> Any:
         """A service with another primary key that still opens what the first one wrapped; subclasses override it."""
+        # Meant for who writes a service: pytest shows it where the fixture of the subclass is missing.
         raise NotImplementedError("give a fixture successor: another key first, the first one's key for opening")
 
     @pytest.fixture(params=["blocking", "in a thread"])

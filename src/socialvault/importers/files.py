@@ -59,7 +59,7 @@ class _FileSource(ABC):
         """As `Source.read`."""
         return self._columns.read(row, self._zone)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # nothing to do: a file is open only while it is read
         """As `Source.close`."""
 
     def _following(self, after: str) -> Iterator[Row]:

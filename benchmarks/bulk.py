@@ -241,27 +241,23 @@ class Bulk:
         return old, run(keys.get(run(keys.primary_id(""))))
 
     def find_due(self) -> None:
-        """The vault's question against the narrowest indexed one."""
+        """The store's question against the same indexed one."""
         now = NOW + DUE - 1
 
         due = (
             f"status = 'active' AND provider = %s AND client_id = %s AND due_at_seconds <= %s ORDER BY 1, 2 LIMIT {DUE}"
         )
 
-        def raw(columns: str) -> int:
-            sql = f"SELECT due_at_seconds, id{columns} FROM connections WHERE {due}"
+        def raw() -> int:
+            sql = f"SELECT due_at_seconds, id, tenant, owner, generation FROM connections WHERE {due}"
             return len(self.raw.read(sql, "x", "client", now))
 
         def ours() -> int:
             return len(self.store.find_due("x", "client", now, DUE))
 
-        times: dict[str, list[float]] = {"ids alone": [], "the same columns": [], "find_due": []}
-        asks: dict[str, Callable[[], int]] = {
-            "ids alone": lambda: raw(""),
-            "the same columns": lambda: raw(f", {', '.join(COLUMNS)}"),
-            "find_due": ours,
-        }
-        for _ in range(15):
+        asks: dict[str, Callable[[], int]] = {"the indexed query": raw, "find_due": ours}
+        times: dict[str, list[float]] = {name: [] for name in asks}
+        for _ in range(101):
             for name, ask in asks.items():
                 begun = time.perf_counter()
                 assert ask() == DUE
@@ -269,8 +265,7 @@ class Bulk:
         found = {name: statistics.median(taken) for name, taken in times.items()}
         for name, taken in found.items():
             print(f"  find {DUE} due of {self.rows:,}, {name}: {taken * 1000:.2f} ms")
-        print(f"  -> {found['find_due'] / found['the same columns']:.2f}x the same columns, "
-              f"{found['find_due'] / found['ids alone']:.2f}x the ids alone (budget 2x)")  # fmt: skip
+        print(f"  -> {found['find_due'] / found['the indexed query']:.2f}x the indexed query (budget 2x)")
 
 
 class Renewing:

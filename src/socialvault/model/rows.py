@@ -32,6 +32,16 @@ class TokenRow(NamedTuple):
     envelope: bytes
 
 
+class DueRow(NamedTuple):
+    """What a sweep needs to know of a connection that is due; everything else is read when its turn comes."""
+
+    id: str
+    tenant: str
+    owner: str
+    generation: int
+    due_at_seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionRow:
     """A connection as stored. Only `envelope` and `candidate` are secret, and they are sealed.

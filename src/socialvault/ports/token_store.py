@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -111,8 +112,8 @@ class TokenStore(Protocol):
         """
         ...
 
-    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
-        """Return active rows of an application at a provider whose renewal is due, the longest due first."""
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
+        """Return what is due of an application at a provider: its active rows, the longest due first."""
         ...
 
     def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
@@ -223,9 +224,7 @@ class AsyncTokenStore(Protocol):
 
     async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool: ...
 
-    async def find_due(
-        self, provider: str, client_id: str, now_seconds: float, limit: int
-    ) -> Sequence[ConnectionRow]: ...
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]: ...
 
     async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]: ...
 

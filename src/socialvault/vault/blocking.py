@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         EscrowRecord,
         FailureWrite,
         IntentWrite,
@@ -127,7 +128,7 @@ class BlockingStore:
     async def put_candidate(self, connection_id: str, expected_generation: int, candidate: bytes) -> bool:
         return self._store.put_candidate(connection_id, expected_generation, candidate)
 
-    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         return self._store.find_due(provider, client_id, now_seconds, limit)
 
     async def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:

@@ -19,7 +19,7 @@ from socialvault.vault.forecast import warn
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from socialvault.model.rows import ConnectionRow
+    from socialvault.model.rows import DueRow
     from socialvault.vault.circuit import Circuits
     from socialvault.vault.core import Core
     from socialvault.vault.custody import Custody
@@ -68,9 +68,9 @@ class Sweeps:
             warned=await warn(self._core, limit),
         )
 
-    async def _due(self, limit: int, budget: int | Mapping[str, int] | None) -> tuple[Sequence[ConnectionRow], int]:
+    async def _due(self, limit: int, budget: int | Mapping[str, int] | None) -> tuple[Sequence[DueRow], int]:
         """Return what is due and may be taken up, the longest due first, and how much of it may not be."""
-        found: list[ConnectionRow] = []
+        found: list[DueRow] = []
         deferred = 0
         now = self._core.clock.now_seconds()
         self._set_aside = {key: until for key, until in self._set_aside.items() if until > now}
@@ -80,10 +80,10 @@ class Sweeps:
             taken = self._circuits.most(provider.slug, min(_most(budget, provider.slug, limit), len(rows)))
             found += rows[:taken]
             deferred += len(rows) - taken
-        found.sort(key=lambda row: (row.due_at_seconds or 0.0, row.id))
+        found.sort(key=lambda row: (row.due_at_seconds, row.id))
         return found[:limit], deferred + max(0, len(found) - limit)
 
-    async def _renew(self, row: ConnectionRow) -> Outcome:
+    async def _renew(self, row: DueRow) -> Outcome:
         try:
             token = await self._tokens.renew_due(row)
         except (ReauthorizationRequiredError, ConnectionNotFoundError):
@@ -99,7 +99,7 @@ class Sweeps:
             return "busy"
         return "renewed" if token.generation > row.generation else "failed"
 
-    def _pass_over(self, row: ConnectionRow) -> None:
+    def _pass_over(self, row: DueRow) -> None:
         if len(self._set_aside) < _MOST_SET_ASIDE:
             self._set_aside[row.id] = self._core.clock.now_seconds() + _SET_ASIDE_SECONDS
 

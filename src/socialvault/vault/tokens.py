@@ -12,7 +12,7 @@ from socialvault.vault.settings import check_owner
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from socialvault.model.rows import ConnectionRow
+    from socialvault.model.rows import ConnectionRow, DueRow
     from socialvault.model.token import AccessToken
     from socialvault.vault.core import Core
     from socialvault.vault.renewal import Renewal
@@ -87,9 +87,9 @@ class Tokens:
             return await self.refresh(row.account.parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, row.generation)
 
-    async def renew_due(self, row: ConnectionRow) -> AccessToken | None:
+    async def renew_due(self, row: DueRow) -> AccessToken | None:
         """Renew a connection if it is due; None when another is at it."""
-        return await self._renewal().renew_at_once(row.id, row.owner, row.account.tenant)
+        return await self._renewal().renew_at_once(row.id, row.owner, row.tenant)
 
     async def replace_rejected(self, rejected: AccessToken, owner: str, tenant: str) -> AccessToken:
         """Return another token than the one an API rejected: a newer stored one, or a renewed one."""

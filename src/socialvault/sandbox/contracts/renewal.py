@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from socialvault.model.rows import DueRow
 from socialvault.model.status import Status
 from socialvault.sandbox.contracts.base import RACERS, ROUNDS, Advance, Contract, kept, stored
 from socialvault.sandbox.contracts.rows import (
@@ -343,6 +344,9 @@ class RenewalContract(Contract):
             await store.insert(replace(row, status=status, due_at_seconds=1.0))
         assert [row.id for row in await store.find_due(*APPLICATION, 1000.0, 10)] == ["b", "c", "a", "at_the_moment"]
         assert [row.id for row in await store.find_due(*APPLICATION, 1000.0, 2)] == ["b", "c"]
+        row = connection()
+        first = DueRow("b", row.account.tenant, row.owner, row.generation, 100.0)
+        assert list(await store.find_due(*APPLICATION, 1000.0, 1)) == [first]
         assert list(await store.find_due(*APPLICATION, 99.0, 10)) == []
 
     async def test_what_is_due_is_due_for_one_application_at_one_provider(self, store: AsyncStore) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -113,7 +114,7 @@ class AsyncMemoryStore:
         """As `MemoryStore.put_candidate`."""
         return self._store.put_candidate(connection_id, expected_generation, candidate)
 
-    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         return self._store.find_due(provider, client_id, now_seconds, limit)
 

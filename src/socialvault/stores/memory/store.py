@@ -12,6 +12,7 @@ from socialvault.exceptions import StoreError
 from socialvault.model.keys import sealing_key_id
 from socialvault.model.rows import (
     ConnectionRow,
+    DueRow,
     FailureWrite,
     IntentWrite,
     RevocationRow,
@@ -211,15 +212,15 @@ class MemoryStore(Keys):
             self._rows[row.id] = replace(row, candidate=candidate)
             return True
 
-    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         due = [
-            (row.due_at_seconds, row.id, row)
+            DueRow(row.id, row.account.tenant, row.owner, row.generation, row.due_at_seconds)
             for row in self._live()
             if row.status is Status.ACTIVE and row.due_at_seconds is not None and row.due_at_seconds <= now_seconds
             if (row.account.provider, row.account.client_id) == (provider, client_id)
         ]
-        return [row for _, _, row in sorted(due)[:limit]]
+        return sorted(due, key=attrgetter("due_at_seconds", "id"))[:limit]
 
     def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_warnings`."""

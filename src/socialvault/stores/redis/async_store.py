@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -134,7 +135,7 @@ class AsyncRedisStore:
         """As `TokenStore.put_candidate`."""
         return await self._link.run(self._operations.put_candidate(connection_id, expected_generation, candidate))
 
-    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         return await self._link.run(self._operations.find_due(provider, client_id, now_seconds, limit))
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from socialvault.exceptions import StoreError
 from socialvault.model import keys
 from socialvault.model.keys import WrappedKey
-from socialvault.model.rows import AccountKey, ConnectionRow, RevocationRow, TokenRow
+from socialvault.model.rows import AccountKey, ConnectionRow, DueRow, RevocationRow, TokenRow
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.redis.layout import encoded
@@ -109,6 +109,7 @@ SEALED: Columns = {
     "envelope": _BLOB,
     "candidate": _BLOB,
 }
+DUE: Columns = {name: CONNECTION[name] for name in DueRow._fields}
 TOKEN = ("tenant", "owner", "status", "generation", "provider", "issuer", "parent_id", "envelope")
 
 
@@ -147,6 +148,11 @@ def connection_row(values: Values) -> ConnectionRow:
     columns = read(CONNECTION, values)
     account, (owner, kind, status) = AccountKey._make(columns[1:8]), columns[8:11]
     return ConnectionRow(columns[0], account, owner, kind, Status(status), *columns[11:])
+
+
+def due_row(values: Values) -> DueRow:
+    """Build a row from `DUE`."""
+    return DueRow(*read(DUE, values))
 
 
 def token_row(values: Values, tenant: str, owner: str) -> TokenRow | None:

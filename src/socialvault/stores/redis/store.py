@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -137,7 +138,7 @@ class RedisStore:
         """As `TokenStore.put_candidate`."""
         return self._link.run(self._operations.put_candidate(connection_id, expected_generation, candidate))
 
-    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         return self._link.run(self._operations.find_due(provider, client_id, now_seconds, limit))
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -152,7 +153,7 @@ class AsyncSQLAlchemyStore:
         """As `TokenStore.put_candidate`."""
         return await greenlet_spawn(self._here.put_candidate, connection_id, expected_generation, candidate)
 
-    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         return await greenlet_spawn(self._here.find_due, provider, client_id, now_seconds, limit)
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.model.keys import sealing_key_id
-from socialvault.model.rows import TokenRow
+from socialvault.model.rows import DueRow, TokenRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlalchemy.dialects import NOW, for_each
 from socialvault.stores.sqlalchemy.endings import CLOSED_INTENT, Endings
@@ -67,7 +67,8 @@ _SIBLINGS = (
 _ACCOUNTS = union_all(_ROW.where(_OF_GRANT, _NO_PARENT, _LIVE), _ROW.where(_OF_GRANT, _NO_PARENT, _DEAD))
 _OF_ACCOUNT = _ACCOUNTS.order_by(_ACCOUNTS.selected_columns.created_at_seconds, _ACCOUNTS.selected_columns.id)
 _DUE = (
-    _ROW.where(_ACTIVE, at(c.provider), at(c.client_id), c.due_at_seconds <= _AT_MOMENT)
+    select(*(c[name] for name in DueRow._fields))
+    .where(_ACTIVE, at(c.provider), at(c.client_id), c.due_at_seconds <= _AT_MOMENT)
     .order_by(c.due_at_seconds, c.id)
     .limit(_LIMIT)
 )
@@ -299,10 +300,10 @@ class Connections(Endings):
 
     # searches
 
-    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         values = {"at_provider": provider, "at_client_id": client_id, "moment": now_seconds, "limit": limit}
-        return self._connections(_DUE, values)
+        return list(map(DueRow._make, self.database.rows(_DUE, values)))
 
     def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_warnings`."""

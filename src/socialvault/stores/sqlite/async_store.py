@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from socialvault.model.rows import (
         ConnectionRow,
+        DueRow,
         FailureWrite,
         IntentWrite,
         RevocationRow,
@@ -176,7 +177,7 @@ class AsyncSQLiteStore:
 
     # searches, whose length the caller sets
 
-    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    async def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         return await _in_thread(self._store.find_due, provider, client_id, now_seconds, limit)
 

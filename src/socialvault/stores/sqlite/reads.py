@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from socialvault.model.keys import VaultRow, WrappedKey
-from socialvault.model.rows import AccountKey, ConnectionRow, RevocationRow, TokenRow
+from socialvault.model.rows import AccountKey, ConnectionRow, DueRow, RevocationRow, TokenRow
 from socialvault.model.state import StateRow
 from socialvault.model.status import Status
 from socialvault.stores.sqlite.connections import DRIVER_ERRORS, Readers, refusal
@@ -59,7 +59,7 @@ _OF_ACCOUNT = f"""
 """
 # Left to itself, SQLite finds the active rows by their status and sorts them all.
 _DUE = f"""
-    {_SELECT} INDEXED BY connections_due
+    SELECT {", ".join(DueRow._fields)} FROM connections INDEXED BY connections_due
     WHERE status = 'active' AND provider = ? AND client_id = ? AND due_at_seconds <= ?
     ORDER BY due_at_seconds, id LIMIT ?
 """
@@ -141,9 +141,9 @@ class Reads:
         account = (subject, issuer, client_id, provider)
         return self._connections(_OF_ACCOUNT, (*account, *account))
 
-    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
-        return self._connections(_DUE, (provider, client_id, now_seconds, limit))
+        return list(map(DueRow._make, self._rows(_DUE, (provider, client_id, now_seconds, limit))))
 
     def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_warnings`."""

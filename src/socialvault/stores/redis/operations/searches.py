@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from socialvault.model.status import Status
-from socialvault.stores.redis.columns import CONNECTION, REVOCATION, connection_row, revocation_row, seconds
+from socialvault.stores.redis.columns import (
+    CONNECTION,
+    DUE,
+    REVOCATION,
+    connection_row,
+    due_row,
+    revocation_row,
+    seconds,
+)
 from socialvault.stores.redis.layout import encoded
 from socialvault.stores.redis.requests import Asker, Asking, counted
 from socialvault.stores.redis.scripts import READS
@@ -13,7 +21,7 @@ from socialvault.stores.redis.scripts import READS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from socialvault.model.rows import ConnectionRow, RevocationRow
+    from socialvault.model.rows import ConnectionRow, DueRow, RevocationRow
     from socialvault.stores.redis.columns import Columns, Values
 
 #: How many records one script looks at: about a millisecond.
@@ -23,13 +31,11 @@ PORTION = 500
 class Searches(Asker):
     """What is due, and what matches."""
 
-    def find_due(
-        self, provider: str, client_id: str, now_seconds: float, limit: int
-    ) -> Asking[Sequence[ConnectionRow]]:
+    def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Asking[Sequence[DueRow]]:
         """As `TokenStore.find_due`."""
         index = self.layout.index_of("due", provider, client_id)
-        found = yield self._due("due_connections", index, CONNECTION, now_seconds, limit)
-        return [connection_row(values) for values in found]
+        found = yield self._due("due_connections", index, DUE, now_seconds, limit)
+        return [due_row(values) for values in found]
 
     def find_warnings(self, now_seconds: float, limit: int) -> Asking[Sequence[ConnectionRow]]:
         """As `TokenStore.find_warnings`."""

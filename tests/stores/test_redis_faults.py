@@ -261,7 +261,7 @@ class Severing:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         self.severing = False
-        self.severed = 0
+        self.severed, self.most = 0, 100
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -290,6 +290,7 @@ class Severing:
             while answer := far.recv(1 << 16):
                 if cut.is_set():
                     self.severed += 1
+                    self.severing = self.severed < self.most
                     near.shutdown(socket.SHUT_RDWR)
                     return
                 near.sendall(answer)
@@ -337,10 +338,18 @@ def test_a_question_whose_answer_was_lost_is_asked_again(relay: Severing, store:
     store.insert(ROW)
     with closing(RedisStore(f"redis://127.0.0.1:{relay.port}")) as severed:
         assert severed.list_for_owner(TENANT, OWNER) == [ROW]
+        relay.severing, relay.most = True, 1
+        assert severed.list_for_owner(TENANT, OWNER) == [ROW]
+        assert relay.severed == 1
+
+
+def test_a_question_is_asked_again_by_the_client_and_then_no_more(relay: Severing, store: RedisStore) -> None:
+    with closing(RedisStore(f"redis://127.0.0.1:{relay.port}")) as severed:
+        severed.list_for_owner(TENANT, OWNER)
         relay.severing = True
         with pytest.raises(StoreUnavailableError):
             severed.list_for_owner(TENANT, OWNER)
-        assert relay.severed == 2
+        assert relay.severed == 3  # the client tries twice, too
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import pytest
 import redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio import RedisCluster as AsyncRedisCluster
+from redis.cache import CacheConfig
 
 from socialvault.exceptions import ConfigurationError, StoreError, StoreUnavailableError
 from socialvault.model.keys import Resealed, Rewrapped
@@ -448,7 +449,7 @@ def test_a_url_that_can_not_be_used_is_refused_without_showing_it(kind: Any, url
     assert refused.value.__cause__ is None
 
 
-@pytest.mark.parametrize("kind", ["decoding", "decoding_by_url", "single", "replica"])
+@pytest.mark.parametrize("kind", ["decoding", "decoding_by_url", "single", "replica", "caching"])
 def test_a_client_that_can_not_be_used_is_refused(valkey: Valkey, kind: str) -> None:
     from redis.sentinel import Sentinel
 
@@ -456,6 +457,7 @@ def test_a_client_that_can_not_be_used_is_refused(valkey: Valkey, kind: str) -> 
         "decoding": lambda: redis.Redis.from_url(valkey.url, decode_responses=True),
         "decoding_by_url": lambda: f"{valkey.url}?decode_responses=true",
         "single": lambda: redis.Redis.from_url(valkey.url, single_connection_client=True),
+        "caching": lambda: redis.Redis.from_url(valkey.url, protocol=3, cache_config=CacheConfig()),
         "replica": lambda: Sentinel([("127.0.0.1", valkey.port)]).slave_for("main"),
     }
     client = clients[kind]()

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
-from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from socialvault.exceptions import ConfigurationError, StoreUnavailableError
-from socialvault.stores.redis.clients import READ_RETRIES, admit, make_pool
-from socialvault.stores.redis.refusals import DRIVER_ERRORS, check_schema, refusal
+from socialvault.stores.redis.clients import RETRIES, admit, make_pool
+from socialvault.stores.redis.refusals import BROKEN, DRIVER_ERRORS, check_schema, refusal
 from socialvault.stores.redis.server import SETTINGS, ServerFacts, server_facts
 
 if TYPE_CHECKING:
@@ -32,11 +31,13 @@ class Line(NamedTuple):
     """The client of one loop.
 
     Attributes:
+        pool: its connections; None for a cluster's.
         end: closes a client that a link made, at the latest when its loop is run to its end: loops close every
             generator that has begun in them.
     """
 
-    client: Any
+    client: Any  # most of the driver's methods have no types
+    pool: Any
     end: AsyncGenerator[None, None]
 
 
@@ -64,7 +65,13 @@ class AsyncLink:
     async def ask(self, *arguments: bytes | int | str) -> Any:
         """Send one command that only reads."""
         line = self._lines.get((os.getpid(), asyncio.get_running_loop())) or await self._open()
-        return await line.client.execute_command(*arguments)
+        if line.pool is None:
+            return await line.client.execute_command(*arguments)
+        connection = await line.pool.get_connection()
+        try:
+            return await self._over(line.pool, connection, arguments)
+        except BROKEN:
+            return await line.client.execute_command(*arguments)
 
     async def run(self, asking: Asking[T]) -> T:
         """As `Link.run`."""
@@ -115,11 +122,12 @@ class AsyncLink:
             return await send("EVAL", script.source, *request.arguments)
 
     async def _once(self, *arguments: bytes | int | str) -> Any:
-        client: Any = (await self._line()).client  # most of the driver's methods have no types
-        if isinstance(client, RedisCluster):  # a named node is not tried again, but redirections are followed
+        client, pool, _ = await self._line()
+        if pool is None:  # a named node is not tried again, but redirections are followed
             return await client.execute_command(*arguments, target_nodes=self._node(client))
-        pool = client.connection_pool
-        connection = await pool.get_connection()
+        return await self._over(pool, await pool.get_connection(), arguments)
+
+    async def _over(self, pool: Any, connection: Any, arguments: tuple[bytes | int | str, ...]) -> Any:
         try:
             await connection.send_command(*arguments)
             return await connection.read_response()
@@ -143,7 +151,8 @@ class AsyncLink:
             raise StoreUnavailableError("the store is closed")
         here = (os.getpid(), asyncio.get_running_loop())
         client = self._make_client() if self._given is None else self._take_given(self._given, here)
-        line = Line(client, _open_until_the_end(client, owned=self._given is None))
+        end = _open_until_the_end(client, owned=self._given is None)
+        line = Line(client, getattr(client, "connection_pool", None), end)
         await anext(line.end)
         try:
             check_schema(await client.execute_command("GET", self._layout.schema))
@@ -160,7 +169,7 @@ class AsyncLink:
         return line
 
     def _make_client(self) -> Redis:
-        retry = Retry(ConstantBackoff(0.05), READ_RETRIES)
+        retry = Retry(*RETRIES)
         return Redis.from_pool(make_pool(BlockingConnectionPool, self._url, retry))
 
     def _take_given(self, client: Any, here: Here) -> Any:

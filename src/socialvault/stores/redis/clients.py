@@ -1,12 +1,15 @@
 """Which clients a store takes, and how it makes its own from a URL; the same for both colours.
 
 A client that the store makes waits for a free connection rather than fail, speaks RESP2, where a connection that the
-server has closed is noticed before anything is sent on it, and tries what only reads a second time.
+server has closed is noticed before anything is sent on it, and tries twice to connect.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeVar
+
+from redis.backoff import ConstantBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from socialvault.exceptions import ConfigurationError
 
@@ -16,7 +19,8 @@ PoolT = TypeVar("PoolT")
 MAX_CONNECTIONS = 50
 #: For a free connection, for a new one, and for an answer.
 TIMEOUT_SECONDS = 5.0
-READ_RETRIES = 1
+#: A second attempt after a pause; but nobody waits twice for a server that does not answer.
+RETRIES = (ConstantBackoff(0.05), 1, (RedisConnectionError,))
 
 _SCHEMES = {"redis": "redis", "rediss": "rediss", "valkey": "redis", "valkeys": "rediss", "unix": "unix"}
 
@@ -45,7 +49,7 @@ def admit(client: Any) -> None:
     """Make sure that a client of either colour can be used.
 
     Raises:
-        ConfigurationError: it decodes what it reads, reads from replicas, or is no pool of connections.
+        ConfigurationError: it decodes or caches what it reads, reads from replicas, or is no pool of connections.
     """
     if client.get_encoder().decode_responses:
         raise ConfigurationError(
@@ -56,6 +60,10 @@ def admit(client: Any) -> None:
             "the client reads from replicas, which may be behind: make it without", argument="client_or_url"
         )
     pool = getattr(client, "connection_pool", None)
+    if getattr(pool, "cache", None) is not None:
+        raise ConfigurationError(
+            "the client caches what it reads, which may be behind: make it without", argument="client_or_url"
+        )
     if not getattr(pool, "is_master", True):
         raise ConfigurationError(
             "the client is a replica's: give the primary's, master_for(…)", argument="client_or_url"

@@ -1,9 +1,9 @@
 """A link to the server, blocking.
 
-What only reads goes through the client as it is, which may send it again. What may write is sent once, whatever the
-client's own settings: a script that was sent and got no answer may have run, and sent again it would report its own
-effect as somebody else's. Each write is conditional, so nothing would be applied twice; but a caller that hears
-"unknown" looks, and one that hears "another was first" gives up what it had.
+What only reads is asked again when its connection breaks, and then by the client, as often as that likes. What may
+write is sent once, whatever the client's own settings: a script that was sent and got no answer may have run, and sent
+again it would report its own effect as somebody else's. Each write is conditional, so nothing would be applied twice;
+but a caller that hears "unknown" looks, and one that hears "another was first" gives up what it had.
 
 A pool notices a fork by itself: the child opens connections of its own.
 """
@@ -13,13 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import BlockingConnectionPool, Redis, RedisCluster
-from redis.backoff import ConstantBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from socialvault.exceptions import StoreUnavailableError
-from socialvault.stores.redis.clients import READ_RETRIES, admit, make_pool
-from socialvault.stores.redis.refusals import DRIVER_ERRORS, check_schema, refusal
+from socialvault.stores.redis.clients import RETRIES, admit, make_pool
+from socialvault.stores.redis.refusals import BROKEN, DRIVER_ERRORS, check_schema, refusal
 from socialvault.stores.redis.server import SETTINGS, ServerFacts, server_facts
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ class Link:
     """Carries operations out.
 
     Attributes:
-        ask: sends one command that only reads, as its name and arguments. The first one looks at the layout's version;
-            then it is the client's own method: reading a token has no time for detours.
+        ask: sends one command that only reads, as its name and arguments. The first one looks at the layout's version.
 
     Args:
         client_or_url: a client, which stays its maker's to close, or where to connect to.
@@ -51,7 +49,7 @@ class Link:
         self._closed = False
         self._owned = isinstance(client_or_url, str)
         if isinstance(client_or_url, str):
-            retry = Retry(ConstantBackoff(0.05), READ_RETRIES)
+            retry = Retry(*RETRIES)
             client_or_url = Redis.from_pool(make_pool(BlockingConnectionPool, client_or_url, retry))
         admit(client_or_url)
         self._client: Any = client_or_url  # most of the driver's methods have no types
@@ -109,8 +107,16 @@ class Link:
 
     def _check_and_ask(self, *arguments: bytes | int | str) -> Any:
         check_schema(self._client.execute_command("GET", self._layout.schema))
-        self.ask = self._client.execute_command
+        self.ask = self._client.execute_command if self._clustered else self._ask
         return self.ask(*arguments)
+
+    def _ask(self, *arguments: bytes | int | str) -> Any:
+        """Ask on a connection of the pool: by the client itself, a look-up takes half as long again."""
+        connection = self._client.connection_pool.get_connection()
+        try:
+            return self._over(connection, arguments)
+        except BROKEN:
+            return self._client.execute_command(*arguments)
 
     def _of_server(self, *arguments: str) -> Any:
         if self._closed:
@@ -126,8 +132,9 @@ class Link:
         client = self._client
         if self._clustered:  # a named node is not tried again, but redirections are followed
             return client.execute_command(*arguments, target_nodes=self._node())
-        pool = client.connection_pool
-        connection = pool.get_connection()
+        return self._over(client.connection_pool.get_connection(), arguments)
+
+    def _over(self, connection: Any, arguments: tuple[bytes | int | str, ...]) -> Any:
         try:
             connection.send_command(*arguments)
             return connection.read_response()
@@ -137,7 +144,7 @@ class Link:
                 connection.disconnect()
             raise
         finally:
-            pool.release(connection)
+            self._client.connection_pool.release(connection)
 
     def _refuse(self, *_arguments: object) -> Any:
         raise StoreUnavailableError("the store is closed")

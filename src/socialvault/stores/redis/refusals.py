@@ -26,10 +26,11 @@ from socialvault.exceptions import (
 from socialvault.stores.redis.layout import SCHEMA
 
 DRIVER_ERRORS = (RedisError, RedisClusterException, OSError)
+#: A connection broke, or nothing came over it in time.
+BROKEN = (RedisConnectionError, RedisTimeoutError)
 
 _UNAVAILABLE = (
-    RedisConnectionError,  # LOADING and a refused password included
-    RedisTimeoutError,
+    *BROKEN,  # LOADING and a refused password included
     RedisClusterException,
     ClusterDownError,  # MASTERDOWN included
     TryAgainError,

@@ -1,13 +1,18 @@
-"""The report of a run: Markdown to read, JSON to compare, a chart to look at. Runs into the same folder add up."""
+"""The report of a run: Markdown to read, JSON to compare, a chart to look at.
+
+Runs into the same folder add up, also those that go on at the same time.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import re
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
@@ -92,48 +97,63 @@ class Report:
 
     def __init__(self, folder: Path | None, points: Iterable[Point]) -> None:
         self._folder = folder
-        earlier = {(one["name"], one["store"]): one for one in _earlier(folder)}
+        self._found: set[tuple[Store, str, str]] = set()  # by this run; "": without a mutation
         self.entries: dict[tuple[Store, str], Entry] = {}
         self.excuses: list[Entry] = []
         for point, store in product(points, STORES):
             if excuse := point.excuse(store):
                 self.excuses.append({"name": point.name, "store": str(store), "excuse": excuse})
             else:
-                entry, known = entry_of(point, store), earlier.get((point.name, str(store)), {})
-                entry["result"] = known.get("result")
-                for name, seen in known.get("mutations", {}).items():
-                    if name in entry["mutations"]:
-                        entry["mutations"][name] |= {key: seen[key] for key in seen if key != "words"}
-                self.entries[store, point.name] = entry
+                self.entries[store, point.name] = entry_of(point, store)
+        self._take_over()
+
+    def _take_over(self) -> None:
+        """Read what other runs have found."""
+        others = {(one["name"], one["store"]): one for one in _earlier(self._folder)}
+        for (store, name), entry in self.entries.items():
+            other = others.get((name, str(store)), {})
+            if (store, name, "") not in self._found:
+                entry["result"] = other.get("result")
+            for mutation, seen in other.get("mutations", {}).items():
+                if mutation in entry["mutations"] and (store, name, mutation) not in self._found:
+                    entry["mutations"][mutation] |= {key: seen[key] for key in seen if key != "words"}
 
     def add_result(self, point: Point, store: Store, result: Entry) -> None:
         """Keep what a run found, instead of what an earlier one did."""
+        self._found.add((store, point.name, ""))
         self.entries[store, point.name]["result"] = result
 
     def add_mutation(self, point: Point, store: Store, mutation: str, result: Entry) -> None:
         """Keep whether a mutation made the point fail, and how that showed."""
+        self._found.add((store, point.name, mutation))
         shown = next(iter(result["broken"]), "no trial was made" if not result["trials"] else "")
         self.entries[store, point.name]["mutations"][mutation] |= {
             "seen": noticed(result), "shown_by": shown, "seed": result["seed"], "trials": result["trials"],
         }  # fmt: skip
 
-    def save(self) -> list[Entry]:
-        """Write what is known so far as JSON; return it."""
-        entries = [self.entries[key] for key in sorted(self.entries, key=lambda key: (STORES.index(key[0]), key[1]))]
+    def save(self) -> None:
+        """Write what is known so far as JSON."""
         if self._folder is not None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            document = {"machine": machine(), "points": entries, "not_tried": self.excuses}
-            (self._folder / JSON_NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            with _locked(self._folder):
+                self._save(self._folder)
+
+    def _save(self, folder: Path) -> list[Entry]:
+        self._take_over()
+        entries = [self.entries[key] for key in sorted(self.entries, key=lambda key: (STORES.index(key[0]), key[1]))]
+        document = {"machine": machine(), "points": entries, "not_tried": self.excuses}
+        (folder / JSON_NAME).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
         return entries
 
     def write(self) -> list[str]:
         """Write every file; return what could not be written."""
-        if self._folder is None:
+        folder = self._folder
+        if folder is None:
             return []
-        entries = self.save()
-        sections = {str(store): [one for one in entries if one["store"] == str(store)] for store in STORES}
-        drawn = {store for store, those in sections.items() if _draw(self._folder / chart_name(store), those)}
-        (self._folder / MARKDOWN_NAME).write_text(_markdown(sections, self.excuses, drawn))
+        with _locked(folder):
+            entries = self._save(folder)
+            sections = {str(store): [one for one in entries if one["store"] == str(store)] for store in STORES}
+            drawn = {store for store, those in sections.items() if _draw(folder / chart_name(store), those)}
+            (folder / MARKDOWN_NAME).write_text(_markdown(sections, self.excuses, drawn))
         run = {one["store"] for one in entries if one["result"]}
         return [f"{chart_name(store)} (matplotlib is not installed)" for store in sorted(run - drawn)]
 
@@ -141,6 +161,18 @@ class Report:
 def chart_name(store: str) -> str:
     """Return the file of a store's chart."""
     return f"chart-{store.replace(' ', '-')}.svg"
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other runs from writing into the folder meanwhile."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _earlier(folder: Path | None) -> list[Entry]:

@@ -12,7 +12,7 @@ from socialvault.exceptions import ConfigurationError
 from socialvault.stores.sqlalchemy import SQLAlchemyStore
 
 
-def test_the_release_before_never_notices(filled):
+def test_f_37_the_release_before_never_notices(filled):
     failures, served, stop = [], [], threading.Event()
 
     def work(worker: int) -> None:
@@ -53,14 +53,14 @@ def test_what_the_release_before_writes_later_has_the_newer_columns(filled):
     assert filled.run("SELECT count(*) FROM data_keys WHERE owner = 'owner-later'") == [(2,)]
 
 
-def test_this_release_refuses_the_schema_before_by_name(filled):
+def test_f_37_this_release_refuses_the_schema_before_by_name(filled):
     store = SQLAlchemyStore(filled.url)
     with closing(store), pytest.raises(ConfigurationError, match="run `socialvault db upgrade`"):
         store.read_token("connection-01", "t", "owner-connection-01")
     assert filled.migrations.current() == "socialvault_0001"
 
 
-def test_this_release_reads_what_the_release_before_wrote_and_writes(filled):
+def test_f_37_this_release_reads_what_the_release_before_wrote_and_writes(filled):
     filled.migrations.upgrade()
     with filled.first_release() as process:
         process.everything("later")

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def committed(key: Secret[bytes], key_id: str) -> NamedKey:
-    """Return a key that is the one its id commits to.
+    """Return a key that is the one its id commits to; as `require_commitment`."""
+    require_commitment(key, key_id)
+    return NamedKey(AESGCM(key.reveal()), bytes.fromhex(key_id), key_id)
+
+
+def require_commitment(key: Secret[bytes], key_id: str) -> None:
+    """Make sure that a key is the one its id commits to.
 
     Args:
         key_id: hex.
@@ -27,4 +33,3 @@ def committed(key: Secret[bytes], key_id: str) -> NamedKey:
     named = hmac.compare_digest(key_id_of(key.reveal()).hex().encode(), text(key_id))
     if len(key.reveal()) != KEY_BYTES or not named:
         raise WrongKeyError(f"the key stored as {key_name(key_id)} is another key")
-    return NamedKey(AESGCM(key.reveal()), bytes.fromhex(key_id), key_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialvault.crypto.commitment import committed
+from socialvault.crypto.commitment import require_commitment
 from socialvault.crypto.envelope import Purpose, Transfer, place_of
 from socialvault.exceptions import EncryptionError
 from socialvault.model.bad_record import BadRecord, bad_key
@@ -48,7 +48,7 @@ def rewrap(
         place = place_of(row.tenant, row.owner, "", "", row.key_id.encode(), 0)
         try:
             key = Secret(transfer.open(row.wrapped, place))
-            committed(key, row.key_id)
+            require_commitment(key, row.key_id)
         except EncryptionError as problem:
             refused.append(bad_key("data_key", row, type(problem)))
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import urandom
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from socialvault.crypto.commitment import committed
+from socialvault.crypto.commitment import committed, require_commitment
 from socialvault.crypto.envelope import KEY_BYTES, NamedKey, Sealer, key_id_of, parse_key_id
 from socialvault.exceptions import KeyNotFoundError, TamperedError, WrongKeyError
 from socialvault.model.keys import KeyContext, KeyState, Rewrapped, VaultRow, WrappedKey, key_name
@@ -184,7 +184,7 @@ class VaultKeys:
         """Return a vault key under the service's primary KEK."""
         context = KeyContext(self.vault_id, "vault-key", row.tenant, row.key_id)
         key = Secret(await self._service.unwrap(row.wrapped, context))
-        committed(key, row.key_id)
+        require_commitment(key, row.key_id)
         wrapped = await self._service.wrap(key.reveal(), context)
         return Rewrapped(row.key_id, row.wrapped, wrapped, self._service.primary_id)
 

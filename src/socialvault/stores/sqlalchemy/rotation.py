@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import (
@@ -28,10 +28,9 @@ from socialvault.stores.sqlalchemy.rows import KEY_COLUMNS, KEYS
 from socialvault.stores.sqlalchemy.schema import connections, revocations, vault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection, Select, Update
-    from sqlalchemy.types import TypeEngine
 
     from socialvault.model.keys import KeyLevel, RecordKind, Resealed, Rewrapped
 
@@ -71,35 +70,47 @@ def _swap_one(place: _Place) -> Update:
 
 
 def _swap_many(place: _Place) -> Update:
-    """PostgreSQL's way: all at once, from arrays.
+    """PostgreSQL's way: all at once, from one string of bytes that has each one's fields behind another.
 
-    What is sealed comes as one long string of bytes each: drivers take many times as long to write an array of bytes.
-    Without the bounds on the id the planner may read the whole table for a batch.
+    Where they begin and how long they are comes as arrays, written out as text: drivers take many times as long over
+    each element of a list. Without the bounds on the id the planner may read the whole table for a batch.
     """
-    texts, numbers = ("of_id", "by_id"), ("expected_at", "expected_bytes", "sealed_at", "sealed_bytes")
-    kinds: dict[str, TypeEngine[Any]] = {**dict.fromkeys(texts, Text()), **dict.fromkeys(numbers, Integer())}
-    arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in kinds.items())
-    fields = (column(name, kind) for name, kind in kinds.items())
-    given = func.unnest(*arrays).table_valued(*fields).render_derived("given")
+    numbers = ("starts", *(f"{name}_bytes" for name in _FIELDS))
+    arrays = (cast(bindparam(name, type_=Text()), ARRAY(Integer)) for name in numbers)
+    given = func.unnest(*arrays).table_valued(*(column(name, Integer) for name in numbers)).render_derived("given")
+    whole = cast(bindparam("whole"), LargeBinary())
 
-    def part(name: str) -> ColumnElement[bytes]:
-        whole = cast(bindparam(name), LargeBinary())
-        return func.substr(whole, given.c[f"{name}_at"], given.c[f"{name}_bytes"], type_=LargeBinary())
+    def fields() -> Iterator[ColumnElement[bytes]]:
+        start: ColumnElement[int] = given.c.starts
+        for name in _FIELDS:
+            length = given.c[f"{name}_bytes"]
+            yield func.substr(whole, start, length, type_=LargeBinary())
+            start = start + length
 
+    of_id, expected, sealed, by_id = fields()
+    swap = _swap(place, func.convert_from(of_id, "UTF8"), expected, sealed, func.convert_from(by_id, "UTF8"))
     first, last = (bindparam(name, type_=place.id.type) for name in ("first", "last"))
-    swap = _swap(place, given.c.of_id, part("expected"), part("sealed"), given.c.by_id)
     return swap.where(place.id >= first, place.id <= last)
 
 
 def _many(given: Sequence[Rewrapped] | Sequence[Resealed]) -> dict[str, Any]:
     """Return the values of `_swap_many`."""
-    of_id, expected, sealed, by_id = zip(*given, strict=True)
-    values: dict[str, Any] = {"of_id": list(of_id), "by_id": list(by_id), "first": min(of_id), "last": max(of_id)}
-    for name, parts in (("expected", expected), ("sealed", sealed)):
-        lengths = [len(each) for each in parts]
-        starts = accumulate(lengths[:-1], initial=1)
-        values |= {name: b"".join(parts), f"{name}_at": list(starts), f"{name}_bytes": lengths}
-    return values
+    fields = [(of_id.encode(), expected, sealed, by_id.encode()) for of_id, expected, sealed, by_id in given]
+    lengths = [[len(field) for field in column] for column in zip(*fields, strict=True)]
+    starts = accumulate(map(sum, zip(*lengths, strict=True)), initial=1)  # and where the next one would
+    ids = [each[0] for each in given]
+    return {
+        "first": min(ids),
+        "last": max(ids),
+        "whole": b"".join(chain.from_iterable(fields)),
+        "starts": _array(list(starts)[:-1]),
+        **{f"{name}_bytes": _array(column) for name, column in zip(_FIELDS, lengths, strict=True)},
+    }
+
+
+def _array(numbers: Sequence[int]) -> str:
+    """Write an array out as PostgreSQL reads it."""
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _each(given: Sequence[Rewrapped] | Sequence[Resealed]) -> list[dict[str, Any]]:

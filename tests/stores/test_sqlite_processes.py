@@ -266,6 +266,41 @@ def test_a_fork_in_the_middle_of_other_threads_work_leaves_both_sides_working(
     assert store.database.durable.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+def test_a_fork_waits_for_what_an_ended_thread_is_closing(store: SQLiteStore, in_child: InChild) -> None:
+    """A child that inherited a connection in the middle of its end would read an old state of the file for ever."""
+    store.insert(connection())
+    began, go_on, order = threading.Event(), threading.Event(), []
+
+    class Slow:
+        def __init__(self, inner: sqlite3.Connection) -> None:
+            self.inner = inner
+
+        def close(self) -> None:
+            began.set()
+            go_on.wait(10)
+            self.inner.close()
+            order.append("closed")
+
+    def read_and_end() -> None:
+        store.get("con-1", TENANT, OWNER)
+        handle = store.database.patient.handle
+        handle._connection = Slow(handle._connection)  # type: ignore[assignment,arg-type]  # has what a close needs
+
+    def fork() -> None:
+        order.append(in_child(lambda: store.get("con-1", TENANT, OWNER) == connection()))
+
+    ending, forking = threading.Thread(target=read_and_end), threading.Thread(target=fork)
+    ending.start()
+    assert began.wait(10)
+    forking.start()
+    forking.join(0.3)
+    assert order == []
+    go_on.set()
+    ending.join(10)
+    forking.join(10)
+    assert order == ["closed", True]
+
+
 def test_a_child_that_closes_the_store_closes_its_own_alone(store: SQLiteStore, in_child: InChild) -> None:
     store.insert(connection())
     in_child(store.close)

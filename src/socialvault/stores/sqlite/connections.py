@@ -13,6 +13,7 @@ import sqlite3
 import stat
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
@@ -126,7 +127,10 @@ class Handle:
             connection.close()
 
     def __del__(self) -> None:
-        self.close()  # its thread ended
+        connection, self._connection = self._connection, None
+        if connection is not None:  # its thread ended
+            _left.append(connection)
+            _close_left()
 
 
 class Readers(threading.local):
@@ -299,22 +303,44 @@ def _connect(uri: str, timeout_seconds: float, pragmas: tuple[str, ...]) -> sqli
     return connection
 
 
-# Which databases a fork concerns, and that forks go one at a time, are facts of the process.
+# Which databases a fork concerns, and that forks go one at a time, are facts of the process. So is what threads left
+# behind that have ended: nobody else knows of it any more, and a fork in the middle of its end would take it along.
 _databases: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictionary()
 _forking = threading.RLock()
 _frozen: list[Database] = []
+_left: deque[sqlite3.Connection] = deque()
+_closing = threading.Lock()
+
+
+def _close_left() -> None:
+    """Close what ended threads left, unless somebody is at it; a finaliser may run anywhere, so it waits for nobody."""
+    while _left and _closing.acquire(blocking=False):
+        try:
+            _drain()
+        finally:
+            _closing.release()
+
+
+def _drain() -> None:
+    with suppress(IndexError):
+        while True:
+            _left.popleft().close()
 
 
 def _before_fork() -> None:
     _forking.acquire()
+    _closing.acquire()  # before any handle's lock, whose holder does not wait for this one
     _frozen.extend(database for reference in _databases.valuerefs() if (database := reference()) is not None)
     for database in _frozen:
         database.before_fork()
+    _drain()
 
 
 def _after_fork() -> None:
     while _frozen:
         _frozen.pop().after_fork()
+    _closing.release()
+    _close_left()
     _forking.release()
 
 

@@ -156,6 +156,42 @@ async def test_a_renewal_that_races_a_reseal_wins(world: World) -> None:
     assert world.sandbox.log.count(outcome="refresh_reused") == 0
 
 
+@pytest.mark.parametrize("call", ["token", "refresh"])
+async def test_who_read_a_record_before_its_key_was_retired_finds_it_under_the_new_one(world: World, call: str) -> None:
+    connection = await world.connect("x")
+    row = await stored(world.vault, connection.id)
+    reader = world.build()
+    await reader.open()
+    keyring = reader.vault._cases.core.keyring
+    for_opening, rotated = keyring.for_opening, []
+
+    async def change(name: str, *args: Any, **kwargs: Any) -> Any:
+        changed = getattr(world.vault.vault.keys, name)(*args, **kwargs)
+        return await changed if world.colour == "async" else changed
+
+    async def slow(*args: Any) -> Any:
+        if not rotated:
+            rotated.append(await change("add", "data", **MINE))
+            await change("promote", rotated[0].key_id)
+            await change("reseal")
+            await change("retire", row.key_id)
+        return await for_opening(*args)
+
+    keyring.for_opening = slow
+    events, told = reader.vault._cases.core.events, []
+    emit = events.emit
+
+    async def listening(event: Any) -> None:
+        told.append(event.name)
+        await emit(event)
+
+    events.emit = listening
+    token = await getattr(reader, call)(connection.id, **MINE)
+    assert token.reveal() in world.sandbox.live_tokens("x")
+    assert (await stored(world.vault, connection.id)).key_id == rotated[0].key_id != row.key_id
+    assert "record_refused" not in told
+
+
 async def test_a_process_with_a_retired_dek_seals_under_the_new_one_instead(world: World) -> None:
     connection = await world.connect("x")
     behind = world.build(key_cache=timedelta(days=1))

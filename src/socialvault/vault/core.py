@@ -11,6 +11,7 @@ from socialvault.exceptions import (
     ConfigurationError,
     ConnectionNotFoundError,
     EncryptionError,
+    KeyNotFoundError,
     OutcomeUnknownError,
     StoreUnavailableError,
     TamperedError,
@@ -183,11 +184,25 @@ class Core:
         """Open a row's sealed record."""
         account = row.account
         try:
-            sealer = await self.keyring.for_opening(row.envelope, account.tenant, row.owner)
-            return open_record(sealer, row.envelope, account.provider, account.issuer, row.id, row.generation)
+            sealer, envelope = await self.opener(row)
+            return open_record(sealer, envelope, account.provider, account.issuer, row.id, row.generation)
         except EncryptionError as problem:
             await self.tell_refused(problem, row.id, account.tenant, row.owner, account.provider, row.generation)
             raise
+
+    async def opener(self, row: ConnectionRow) -> tuple[Sealer, bytes]:
+        """Return what opens a row's record, and that record: as it is by now, where its key was retired since.
+
+        A key is retired once nothing needs it, so whoever read the record before then finds it under another one.
+        """
+        tenant, owner = row.account.tenant, row.owner
+        try:
+            return await self.keyring.for_opening(row.envelope, tenant, owner), row.envelope
+        except KeyNotFoundError:
+            current = await self.store.get(row.id, tenant, owner)
+            if current is None or current.generation != row.generation or current.envelope == row.envelope:
+                raise
+        return await self.keyring.for_opening(current.envelope, tenant, owner), current.envelope
 
     async def replaceable(self, row: ConnectionRow) -> TokenRecord | None:
         """Open what a new grant takes the place of; None when it does not open, which only that new grant can mend."""

@@ -152,8 +152,8 @@ class Renewal:
             raise
 
     async def _access(self, row: ConnectionRow) -> AccessToken:
-        sealer = await self._core.keyring.for_opening(row.envelope, row.account.tenant, row.owner)
-        token, _ = open_access(sealer, row.envelope, row.account.provider, row.account.issuer, row.id, row.generation)
+        sealer, envelope = await self._core.opener(row)
+        token, _ = open_access(sealer, envelope, row.account.provider, row.account.issuer, row.id, row.generation)
         return token
 
     # --- without a new token ----------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from socialvault.crypto.records import MICROSECONDS, open_access
-from socialvault.exceptions import EncryptionError, MissingScopesError
+from socialvault.exceptions import EncryptionError, KeyNotFoundError, MissingScopesError
 from socialvault.vault.core import not_found
 from socialvault.vault.settings import check_owner
 
@@ -71,11 +71,14 @@ class Tokens:
                 if sealer is None:
                     sealer = await self._keyring.for_opening(envelope, tenant, owner)
                 token, due_us = open_access(sealer, envelope, provider, issuer, connection_id, generation)
+            except KeyNotFoundError:
+                pass  # it may have been moved to another key since it was read: looked at again below
             except EncryptionError as problem:
                 await self._core.tell_refused(problem, connection_id, tenant, owner, provider, generation)
                 raise
-            if now * MICROSECONDS < due_us:
-                return token
+            else:
+                if now * MICROSECONDS < due_us:
+                    return token
         elif status == _ACTIVE and parent_id:
             return await self._valid(parent_id, owner, tenant)
         return await self._shared(connection_id, owner, tenant, None)

@@ -157,13 +157,22 @@ async def test_a_renewal_that_races_a_reseal_wins(world: World) -> None:
 
 
 @pytest.mark.parametrize("call", ["token", "refresh"])
-async def test_who_read_a_record_before_its_key_was_retired_finds_it_under_the_new_one(world: World, call: str) -> None:
+@pytest.mark.parametrize("level", ["data", "vault"])
+async def test_who_read_something_before_its_key_was_retired_finds_it_under_the_new_one(
+    world: World, level: str, call: str
+) -> None:
     connection = await world.connect("x")
     row = await stored(world.vault, connection.id)
     reader = world.build()
     await reader.open()
     keyring = reader.vault._cases.core.keyring
-    for_opening, rotated = keyring.for_opening, []
+    keyring.vault_keys._loaded.clear()
+    [vault_key] = await of_state(world.vault, "vault", "primary")
+    former, target, method, job, where = {
+        "data": (row.key_id, keyring, "for_opening", "reseal", MINE),
+        "vault": (vault_key.key_id, keyring.vault_keys, "get", "rewrap", {}),
+    }[level]
+    load, rotated = getattr(target, method), []
 
     async def change(name: str, *args: Any, **kwargs: Any) -> Any:
         changed = getattr(world.vault.vault.keys, name)(*args, **kwargs)
@@ -171,13 +180,13 @@ async def test_who_read_a_record_before_its_key_was_retired_finds_it_under_the_n
 
     async def slow(*args: Any) -> Any:
         if not rotated:
-            rotated.append(await change("add", "data", **MINE))
+            rotated.append(await change("add", level, **where))
             await change("promote", rotated[0].key_id)
-            await change("reseal")
-            await change("retire", row.key_id)
-        return await for_opening(*args)
+            await change(job)
+            await change("retire", former)
+        return await load(*args)
 
-    keyring.for_opening = slow
+    setattr(target, method, slow)
     events, told = reader.vault._cases.core.events, []
     emit = events.emit
 
@@ -188,7 +197,7 @@ async def test_who_read_a_record_before_its_key_was_retired_finds_it_under_the_n
     events.emit = listening
     token = await getattr(reader, call)(connection.id, **MINE)
     assert token.reveal() in world.sandbox.live_tokens("x")
-    assert (await stored(world.vault, connection.id)).key_id == rotated[0].key_id != row.key_id
+    assert (await keys(world.vault, "key", former)).state == "retired"
     assert "record_refused" not in told
 
 

@@ -61,6 +61,9 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--long", action="store_true", help="make the long form's trials")
+    parser.add_argument(
+        "--percent", type=int, default=100, metavar="P", help="or this part of them, no fewer than short"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help="run these points")
     parser.add_argument("--store", choices=(*KINDS, "all"), default="sqlite", help="on these stores")
     parser.add_argument(
@@ -93,7 +96,15 @@ def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task
             if chosen.mutations:
                 yield from (Task(point, store, point.short, mutation) for mutation in point.mutations)
             else:
-                yield Task(point, store, point.long if chosen.long else point.short)
+                long = max(point.short, point.long * chosen.percent // 100)
+                yield Task(point, store, long if chosen.long else point.short)
+
+
+def _form(chosen: argparse.Namespace) -> str:
+    """What the report calls the run."""
+    if not chosen.long:
+        return "short"
+    return "long" if chosen.percent == 100 else f"{chosen.percent} % of long"
 
 
 def _saved(point: Point, store: Store) -> bool:
@@ -219,7 +230,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = Report(chosen.report, points.values())
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the servers end with the run, however that ends
     try:
-        good = run(planned, seed, "long" if chosen.long else "short", report, console)
+        good = run(planned, seed, _form(chosen), report, console)
     finally:
         missing = report.write()
     for what in missing:

@@ -61,9 +61,7 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="torture", description=__doc__)
     parser.add_argument("--long", action="store_true", help="make the long form's trials")
-    parser.add_argument(
-        "--percent", type=int, default=100, metavar="P", help="or this part of them, no fewer than short"
-    )
+    parser.add_argument("--percent", type=int, default=100, metavar="P", help="or so many percent of them")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help="run these points")
     parser.add_argument("--store", choices=(*KINDS, "all"), default="sqlite", help="on these stores")
     parser.add_argument(

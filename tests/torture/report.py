@@ -251,7 +251,7 @@ def _line(entry: Entry) -> str:
         {True: "yes", False: "**no**", None: ""}[result.get("held")],
         result.get("seconds", ""),
         "<br>".join(f"{name}: {_figure(value)}" for name, value in result.get("measured", {}).items()),
-        "<br>".join(f"`{name}`: {_SEEN[seen['seen']]}" for name, seen in entry["mutations"].items()),
+        "<br>".join(f"`{name}`: {_SEEN[seen['seen']]}" for name, seen in _tried(entry).items()),
     ]
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
@@ -269,7 +269,11 @@ _EMULATED = (
     "Every provider here is emulated: the sandbox that comes with the library, in a process of its own on the loopback "
     "interface. What a real provider does may differ. The judges are that provider's log and the database."
 )
-_SEEN = {True: "seen", False: "**not noticed**", None: "not tried"}
+_SEEN = {True: "seen", False: "**not noticed**"}
+
+
+def _tried(entry: Entry) -> Entry:
+    return {name: mutation for name, mutation in entry["mutations"].items() if mutation["seen"] is not None}
 
 
 def _figure(value: object) -> str:
@@ -289,7 +293,7 @@ def _words(entries: list[Entry]) -> list[str]:
     """Say what each mutation takes away, and how each point showed it."""
     lines = ["## Mutations", "", "| mutation | point | store | noticed | by |", "| --- | --- | --- | --- | --- |"]
     for entry in entries:
-        for mutation in entry["mutations"].values():
+        for mutation in _tried(entry).values():
             shown = plain(mutation.get("shown_by", "")).replace("|", "/")
             lines.append(
                 f"| {mutation['words']} | `{entry['name']}` | {entry['store']} | {_SEEN[mutation['seen']]} | {shown} |"

@@ -6,6 +6,7 @@ import re
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import nox
@@ -175,9 +176,10 @@ def torture(session: nox.Session) -> None:
     run_torture(session)
 
 
-def run_torture(session: nox.Session) -> None:
+def run_torture(session: nox.Session, colour: str = "both") -> None:
     """Run the bench."""
-    session.run("python", "-m", "torture", *(session.posargs or ["--ci"]), env={"PYTHONPATH": str(ROOT / "tests")})
+    how = session.posargs or ["--ci", "--colour", colour]
+    session.run("python", "-m", "torture", *how, env={"PYTHONPATH": str(ROOT / "tests")})
 
 
 @nox.session(reuse_venv=False)
@@ -232,9 +234,14 @@ def build_docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def beside(session: nox.Session) -> None:
-    """What CI runs beside `tests`, in one environment: ``-- around`` (but the stores), ``contracts``, ``torture``."""
+    """What CI runs beside `tests`, in one environment: the names of steps that follow each other."""
     install_all(session, *group("dev"))
-    lanes = {"around": look_around, "contracts": hold_stores_to_contracts, "torture": run_torture}
+    lanes = {
+        "around": look_around,
+        "contracts": hold_stores_to_contracts,
+        "torture-sync": partial(run_torture, colour="sync"),
+        "torture-async": partial(run_torture, colour="async"),
+    }
     names = [*session.posargs] or [*lanes]
     session.posargs.clear()  # the steps read their own from it
     for name in names:

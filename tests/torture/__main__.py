@@ -36,10 +36,8 @@ _FORK = multiprocessing.get_context("fork")
 #: How long a point may say nothing, neither that trials were made nor that it is done, before it is called hung.
 _SILENCE_SECONDS = 180.0
 _ENDING_SECONDS = 10.0
-#: What the quick form for CI tries on every store and colour: topics about who is first. The first store has them all.
-_EVERYWHERE = ("single_flight", "second_writer")
-#: And what it tries on every store in one colour: whose process ends, or whose server is taken away.
-_IN_ONE_COLOUR = ("killed_anywhere", "server_gone", "small_pool", "rotations_under_load")
+#: Topics that CI tries on every store in one colour: processes that end or stop, servers that go, months gone through.
+_IN_ONE_COLOUR = ("fork", "kills", "provider_down", "renewal_models", "rotations", "servers", "suspended")
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,13 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     parser.add_argument("--long", action="store_true", help="make the long form's trials")
     parser.add_argument("--percent", type=int, default=100, metavar="P", help="or so many percent of them")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help="run these points")
-    parser.add_argument("--store", choices=(*KINDS, "all"), default="sqlite", help="on these stores")
+    parser.add_argument("--store", choices=(*KINDS, "all"), help="on these stores; default: sqlite, for CI all")
     parser.add_argument(
-        "--colour", choices=("sync", "async", "both"), default="sync", help="with these adapters of the stores"
+        "--colour", choices=("sync", "async", "both"), help="with these adapters of them; default: sync, for CI both"
     )
     parser.add_argument("--skip", nargs="+", metavar="NAME", choices=names, default=(), help="leave these points out")
     parser.add_argument(
-        "--ci", action="store_true", help="everything on one store, and on the others what depends on the store most"
+        "--ci", action="store_true", help="leave out the second colour where processes end or servers go"
     )
     parser.add_argument("--seed", type=int, help="what chance is made from; default: any, printed")
     parser.add_argument("--report", type=Path, metavar="FOLDER", help="add to the report in this folder")
@@ -79,17 +77,19 @@ def arguments(argv: Sequence[str] | None, names: Sequence[str]) -> argparse.Name
     chosen = parser.parse_args(argv)
     if chosen.mutations and chosen.long:
         parser.error("a mutation is tried in the short form")
+    chosen.store = chosen.store or ("all" if chosen.ci else "sqlite")
+    chosen.colour = chosen.colour or ("both" if chosen.ci else "sync")
     return chosen
 
 
 def tasks(points: dict[str, Point], chosen: argparse.Namespace) -> Iterator[Task]:
     """Yield what is to be run."""
     for store in STORES:
-        if not chosen.ci and (chosen.store not in ("all", store.kind) or chosen.colour not in ("both", store.colour)):
+        if chosen.store not in ("all", store.kind) or chosen.colour not in ("both", store.colour):
             continue
         for name in chosen.only or sorted(set(points) - set(chosen.skip)):
             point = points[name]
-            if point.excuse(store) or (chosen.ci and _saved(point, store)):
+            if point.excuse(store) or (chosen.ci and store.colour == "async" and point.topic in _IN_ONE_COLOUR):
                 continue
             if chosen.mutations:
                 yield from (Task(point, store, point.short, mutation) for mutation in point.mutations)
@@ -103,13 +103,6 @@ def _form(chosen: argparse.Namespace) -> str:
     if not chosen.long:
         return "short"
     return "long" if chosen.percent == 100 else f"{chosen.percent} % of long"
-
-
-def _saved(point: Point, store: Store) -> bool:
-    """Whether the quick form on every store leaves a point out there."""
-    if store == STORES[0] or point.topic in _EVERYWHERE:
-        return False
-    return store.colour != "sync" or point.name not in _IN_ONE_COLOUR
 
 
 # --- one point, in a process of its own -----------------------------------------------------------

@@ -1,7 +1,7 @@
 """A million rows: re-wrapping and resealing them against the raw UPDATE of the same database, and finding what is due.
 
     PYTHONPATH=tests python benchmarks/bulk.py sqlite --rows 1000000
-    PYTHONPATH=tests python benchmarks/bulk.py postgres
+    PYTHONPATH=tests python benchmarks/bulk.py postgres --report docs/performance
 
 The limit reads the same rows of the same table, with the same indexes, does the same cryptography and writes them back
 with a compare-and-swap, in batches of the same size. Both take turns, and each turn moves every row once. Beside both,
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import resource
@@ -240,7 +241,7 @@ class Bulk:
         self.vault.keys.promote(self.vault.keys.add("vault").key_id)
         return old, run(keys.get(run(keys.primary_id(""))))
 
-    def find_due(self) -> None:
+    def find_due(self) -> dict[str, float]:
         """The store's question against the same indexed one."""
         now = NOW + DUE - 1
 
@@ -265,7 +266,9 @@ class Bulk:
         found = {name: statistics.median(taken) for name, taken in times.items()}
         for name, taken in found.items():
             print(f"  find {DUE} due of {self.rows:,}, {name}: {taken * 1000:.2f} ms")
-        print(f"  -> {found['find_due'] / found['the indexed query']:.2f}x the indexed query (budget 2x)")
+        ratio = found["find_due"] / found["the indexed query"]
+        print(f"  -> {ratio:.2f}x the indexed query (budget 2x)")
+        return {"ratio": round(ratio, 2), "milliseconds": round(1000 * found["find_due"], 2)}
 
 
 class Renewing:
@@ -316,8 +319,10 @@ def timed(name: str, rows: int, act: Callable[[], Any]) -> float:
     return taken
 
 
-def compare(bulk: Bulk, what: str, limit: Callable[[], int], ours: Callable[[], Rotated], turns: int) -> None:
-    ratios, growth = [], 0.0
+def compare(
+    bulk: Bulk, what: str, limit: Callable[[], int], ours: Callable[[], Rotated], turns: int
+) -> dict[str, object]:
+    ratios, speeds, growth, races = [], [], 0.0, 0
     for _ in range(turns):
         with Renewing(bulk):
             raw = timed(f"{what}, raw read + reseal + UPDATE", bulk.rows, limit)
@@ -327,11 +332,17 @@ def compare(bulk: Bulk, what: str, limit: Callable[[], int], ours: Callable[[], 
             taken = timed(f"{what}, the library", bulk.rows, ours)
         growth = max(growth, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
         bulk.raw.tidy()
-        print(f"    {renewing.check()} renewals raced it, and each of them stands")
+        races += renewing.check()
+        print(f"    {len(renewing.written)} connections were renewed meanwhile, and each renewal stands")
         ratios.append(taken / raw)
+        speeds.append(bulk.rows / taken)
     each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
     ratio = statistics.median(ratios)
     print(f"  -> {what}: {ratio:.2f}x the limit (budget 1.3x; {each}), grew by {growth:.0f} MB (budget 64)")
+    return {
+        "ratio": round(ratio, 2), "each": [round(one, 2) for one in ratios], "growth_mb": round(growth),
+        "rows_per_second": round(statistics.median(speeds)), "renewed_meanwhile": races,
+    }  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -358,18 +369,22 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("kind", choices=["sqlite", "postgres"])
     options.add_argument("--rows", type=int, default=1_000_000)
-    options.add_argument("--turns", type=int, default=2)
+    options.add_argument("--turns", type=int, default=3)
+    options.add_argument("--report", type=Path, metavar="FOLDER", help="write the figures there as JSON")
     given = options.parse_args()
     print(f"{given.kind}, {given.rows:,} rows, Python {sys.version.split()[0]}")
     with database(given.kind) as (url, raw):
         bulk = Bulk(url, raw, given.rows)
         timed("fill two tables", given.rows, bulk.fill)
-        bulk.find_due()
+        figures: dict[str, object] = {"rows": given.rows, "find_due": bulk.find_due()}
         timed("raw read + UPDATE twice, no cryptography", 2 * given.rows, bulk.raw_update)
         raw.tidy()
-        compare(bulk, "rewrap", bulk.raw_rewrap, bulk.rewrap, given.turns)
-        compare(bulk, "reseal at tenant scope", bulk.raw_reseal, bulk.reseal, given.turns)
+        figures["rewrap"] = compare(bulk, "rewrap", bulk.raw_rewrap, bulk.rewrap, given.turns)
+        figures["reseal"] = compare(bulk, "reseal at tenant scope", bulk.raw_reseal, bulk.reseal, given.turns)
         bulk.vault.close()
+    if given.report is not None:
+        given.report.mkdir(parents=True, exist_ok=True)
+        (given.report / f"bulk-{given.kind}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

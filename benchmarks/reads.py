@@ -2,6 +2,7 @@
 
     PYTHONPATH=tests python benchmarks/reads.py            # five launches, their median
     PYTHONPATH=tests python benchmarks/reads.py --once
+    PYTHONPATH=tests python benchmarks/reads.py --report docs/performance
 
 ``read_token`` is the store's own part; ``token()`` is all of it: the look-up, opening the record, the checks. The
 limits: the same SQLAlchemy Core row on the same engine, redis-py's HMGET on the same client; the raw asyncpg row, for
@@ -17,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from socialvault import AsyncVault, LocalKeyring, Vault
@@ -188,13 +190,20 @@ async def launch() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--once", action="store_true")
-    if parser.parse_args().once:
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write the figures there as JSON")
+    given = parser.parse_args()
+    if given.once:
         print(json.dumps(asyncio.run(launch())))
         return
     launches = [json.loads(subprocess.check_output([sys.executable, __file__, "--once"])) for _ in range(5)]
     for name in launches[0]:
         each = sorted(launched[name] for launched in launches)
         print(f"{statistics.median(each):5.2f}x  {name}   ({', '.join(f'{ratio:.2f}' for ratio in each)})")
+    if given.report is not None:
+        given.report.mkdir(parents=True, exist_ok=True)
+        medians = {name: statistics.median(launched[name] for launched in launches) for name in launches[0]}
+        figures = {name: round(median, 2) for name, median in medians.items()}
+        (given.report / "reads.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
 if __name__ == "__main__":

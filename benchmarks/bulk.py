@@ -202,7 +202,7 @@ class Bulk:
             batch = []
             for row in rows:
                 place = place_of_row(row)
-                batch.append((row[0], row[3], transfer.seal(transfer.open(row[3], place), place), new.name))
+                batch.append((row[0], row[3], transfer.move(row[3], place), new.name))
             moved += self.raw.swap(table, item, sealed, by, batch)
         return moved
 

@@ -64,14 +64,10 @@ def reseal(
     refused: list[BadRecord] = []
     transfers = Transfers(old, vault_id, PURPOSES[kind])
     for record, new in pairs:
-        transfer = transfers.to(new)
-        item = record.connection_id.encode()
-        place = place_of(record.tenant, record.owner, record.provider, record.issuer, item, record.generation)
+        item, connection_id, tenant, owner, provider, issuer, generation, sealed = record
+        place = place_of(tenant, owner, provider, issuer, connection_id.encode(), generation)
         try:
-            plain = Secret(transfer.open(record.sealed, place))
+            done.append(Resealed(item, sealed, transfers.to(new).move(sealed, place), new.name))
         except EncryptionError as problem:
-            error = type(problem).__name__
-            refused.append(BadRecord(kind, record.id, record.tenant, record.owner, record.provider, old.name, error))
-            continue
-        done.append(Resealed(record.id, record.sealed, transfer.seal(plain.reveal(), place), new.name))
+            refused.append(BadRecord(kind, item, tenant, owner, provider, old.name, type(problem).__name__))
     return done, refused

@@ -115,7 +115,7 @@ class Handle:
         with self as execute:
             return execute(sql, parameters).rowcount
 
-    def change_each(self, sql: str, parameters: Iterable[tuple[object, ...] | dict[str, object]]) -> int:
+    def change_each(self, sql: str, parameters: Iterable[tuple[object, ...]]) -> int:
         """Within a transaction, run one statement for each of `parameters`; return how many rows changed in all."""
         return self._open().executemany(sql, parameters).rowcount
 

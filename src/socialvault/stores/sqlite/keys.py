@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import astuple, replace
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from socialvault.model.keys import SealedRecord, VaultRow, WrappedKey, sealing_key_id
 from socialvault.stores.sqlite.reads import KEY_COLUMNS
@@ -88,10 +89,15 @@ _SEALED_UNDER: dict[RecordKind, str] = {
         FROM revocations WHERE key_id = ? AND id > ? ORDER BY id LIMIT ?
     """,
 }
-_RESEAL: dict[RecordKind, str] = {
-    "token": "UPDATE connections SET envelope = :sealed, key_id = :key_id WHERE id = :id AND envelope = :expected",
-    "candidate": "UPDATE connections SET candidate = :sealed WHERE id = :id AND candidate = :expected",
-    "revocation": "UPDATE revocations SET envelope = :sealed, key_id = :key_id WHERE id = :id AND envelope = :expected",
+_RESEALED = attrgetter("sealed", "key_id", "id", "expected")
+#: Each with what fills its places; what sealed a candidate is inside it only.
+_RESEAL: dict[RecordKind, tuple[str, attrgetter[tuple[Any, ...]]]] = {
+    "token": ("UPDATE connections SET envelope = ?, key_id = ? WHERE id = ? AND envelope = ?", _RESEALED),
+    "candidate": (
+        "UPDATE connections SET candidate = ? WHERE id = ? AND candidate = ?",
+        attrgetter("sealed", "id", "expected"),
+    ),
+    "revocation": ("UPDATE revocations SET envelope = ?, key_id = ? WHERE id = ? AND envelope = ?", _RESEALED),
 }
 
 
@@ -199,14 +205,15 @@ class Keys(Writes):
 
     def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
         """As `KeyStore.sealed_under`."""
-        return [SealedRecord._make(columns) for columns in self._rows(_SEALED_UNDER[kind], (key_id, after_id, limit))]
+        return list(map(SealedRecord._make, self._rows(_SEALED_UNDER[kind], (key_id, after_id, limit))))
 
     def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
         """As `KeyStore.reseal`."""
         with self._durable.transaction() as execute:
             for key_id in {record.key_id for record in records}:
                 require_not_retired(execute, "data", key_id)
-            return self._durable.change_each(_RESEAL[kind], (record._asdict() for record in records))
+            sql, places = _RESEAL[kind]
+            return self._durable.change_each(sql, map(places, records))
 
     def _count_uses(self, execute: Execute, level: KeyLevel, key_id: str) -> int:
         uses: int = execute(_USES[level], {"key_id": key_id, "now_seconds": self.now()}).fetchone()[0]

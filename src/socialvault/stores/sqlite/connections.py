@@ -309,7 +309,7 @@ _databases: weakref.WeakValueDictionary[int, Database] = weakref.WeakValueDictio
 _forking = threading.RLock()
 _frozen: list[Database] = []
 _left: deque[sqlite3.Connection] = deque()
-_closing = threading.Lock()
+_closing = threading.RLock()
 
 
 def _close_left() -> None:

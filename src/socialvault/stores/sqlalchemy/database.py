@@ -6,7 +6,7 @@ colours run the very same statements. No connection and no transaction outlives 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.stores.sqlalchemy.errors import DRIVER_ERRORS, LOST_RACE, is_disconnect, refusal, sqlstate
@@ -17,11 +17,13 @@ from socialvault.stores.sqlalchemy.readiness import check_schema, create_schema,
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from sqlalchemy import Connection, Engine, Executable
+    from sqlalchemy import Connection, Engine, Executable, Select
 
     from socialvault.model.keys import KeyLevel
     from socialvault.ports.clock import Clock
     from socialvault.stores.sqlalchemy.rows import Values
+
+    Question = Select[*tuple[Any, ...]]
 
 T = TypeVar("T")
 
@@ -29,6 +31,13 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 # More than any pool has at rest; each of them may have ended with the server.
 _STALE_CONNECTIONS = 100
+
+
+class _Written(NamedTuple):
+    """A statement as the driver takes it; the order of its values, where they have places instead of names."""
+
+    text: str
+    order: tuple[str, ...] | None
 
 
 class Database:
@@ -49,6 +58,7 @@ class Database:
         )
         self._is_gone = liveness_probe(engine.dialect.driver)
         self._clock = clock
+        self._questions: dict[Question, _Written] = {}
         self._ready = False
         self._closed = False
 
@@ -60,17 +70,30 @@ class Database:
         """Return the value of `NOW`."""
         return {"now": None if self._clock is None else self._clock.now_seconds()}
 
-    def row(self, statement: Executable, values: Values) -> Sequence[Any] | None:
-        """Return the first row that a question finds. The way of ``token()``: nothing here is done twice."""
+    def row(self, statement: Question, values: Values) -> Sequence[Any] | None:
+        """Return the row that a question finds, with what the driver makes of its columns.
+
+        The way of ``token()``: the question is written out once, instead of looked up among compiled ones each time.
+        """
         if not self._ready:
             self._prepare()
+        written = self._questions.get(statement) or self._written(statement)
+        given = values if written.order is None else tuple([values[name] for name in written.order])
         try:
             with self._reading.connect() as connection:
-                return connection.execute(statement, values).first()
+                return connection.exec_driver_sql(written.text, given).fetchone()
         except DRIVER_ERRORS as error:
             if not is_disconnect(error):
                 raise refusal(error) from None
         return next(iter(self._ask_again(statement, values)), None)
+
+    def _written(self, statement: Question) -> _Written:
+        schemas = self._engine.get_execution_options().get("schema_translate_map")
+        compiled: Any = statement.compile(
+            dialect=self._engine.dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas)
+        )
+        written = _Written(str(compiled), tuple(compiled.positiontup) if compiled.positional else None)
+        return self._questions.setdefault(statement, written)
 
     def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
         """Return all rows that a question finds."""

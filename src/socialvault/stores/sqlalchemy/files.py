@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Executable
 
     from socialvault.ports.clock import Clock
+    from socialvault.stores.sqlalchemy.database import Question
     from socialvault.stores.sqlalchemy.forks import Turnstile
     from socialvault.stores.sqlalchemy.rows import Values
 
@@ -25,7 +26,7 @@ class FileDatabase(Database):
         super().__init__(engine, clock)
         self._turnstile = turnstile
 
-    def row(self, statement: Executable, values: Values) -> Sequence[Any] | None:
+    def row(self, statement: Question, values: Values) -> Sequence[Any] | None:
         """As `Database.row`."""
         with self._turnstile:
             return super().row(statement, values)

@@ -303,7 +303,7 @@ class Connections(Endings):
     def find_due(self, provider: str, client_id: str, now_seconds: float, limit: int) -> Sequence[DueRow]:
         """As `TokenStore.find_due`."""
         values = {"at_provider": provider, "at_client_id": client_id, "moment": now_seconds, "limit": limit}
-        return list(map(DueRow._make, self.database.rows(_DUE, values)))
+        return list(map(DueRow._make, self.database.many(_DUE, values)))
 
     def find_warnings(self, now_seconds: float, limit: int) -> Sequence[ConnectionRow]:
         """As `TokenStore.find_warnings`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from sqlalchemy import CursorResult
+
 from socialvault.exceptions import StoreUnavailableError
 from socialvault.stores.sqlalchemy.errors import DRIVER_ERRORS, LOST_RACE, is_disconnect, refusal, sqlstate
 from socialvault.stores.sqlalchemy.fence import refuse_retired
@@ -31,6 +33,13 @@ T = TypeVar("T")
 _ATTEMPTS = 5
 # More than any pool has at rest; each of them may have ended with the server.
 _STALE_CONNECTIONS = 100
+
+
+def _tuples(result: CursorResult[Any]) -> Sequence[Sequence[Any]]:
+    """Return the driver's own tuples. PostgreSQL's drivers have received them all by now, so none is missing."""
+    cursor: Any = result.cursor
+    found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
 
 
 class _Written(NamedTuple):
@@ -75,17 +84,29 @@ class Database:
 
         The way of ``token()``: the question is written out once, instead of looked up among compiled ones each time.
         """
+        return self._ask(statement, values, CursorResult.fetchone)
+
+    def many(self, statement: Question, values: Values) -> Sequence[Sequence[Any]]:
+        """As `row`, for many of them."""
+        return self._ask(statement, values, CursorResult.all if self.name == "sqlite" else _tuples)
+
+    def _ask(self, statement: Question, values: Values, fetch: Callable[[CursorResult[Any]], T]) -> T:
         if not self._ready:
             self._prepare()
         written = self._questions.get(statement) or self._written(statement)
         given = values if written.order is None else tuple([values[name] for name in written.order])
         try:
             with self._reading.connect() as connection:
-                return connection.exec_driver_sql(written.text, given).fetchone()
+                return fetch(connection.exec_driver_sql(written.text, given))
         except DRIVER_ERRORS as error:
             if not is_disconnect(error):
                 raise refusal(error) from None
-        return next(iter(self._ask_again(statement, values)), None)
+        # Once more on another connection: the pool has dropped those that were as old as the broken one.
+        try:
+            with self._reading.connect() as connection:
+                return fetch(connection.exec_driver_sql(written.text, given))
+        except DRIVER_ERRORS as error:
+            raise refusal(error) from None
 
     def _written(self, statement: Question) -> _Written:
         schemas = self._engine.get_execution_options().get("schema_translate_map")

@@ -9,7 +9,7 @@ from socialvault.stores.sqlalchemy.database import Database
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from sqlalchemy import Connection, Engine, Executable
+    from sqlalchemy import Connection, CursorResult, Engine, Executable
 
     from socialvault.ports.clock import Clock
     from socialvault.stores.sqlalchemy.database import Question
@@ -26,10 +26,9 @@ class FileDatabase(Database):
         super().__init__(engine, clock)
         self._turnstile = turnstile
 
-    def row(self, statement: Question, values: Values) -> Sequence[Any] | None:
-        """As `Database.row`."""
+    def _ask(self, statement: Question, values: Values, fetch: Callable[[CursorResult[Any]], T]) -> T:
         with self._turnstile:
-            return super().row(statement, values)
+            return super()._ask(statement, values, fetch)
 
     def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
         """As `Database.rows`."""

@@ -162,7 +162,7 @@ class Rotation(Keys):
     def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
         """As `KeyStore.wrapped_under`."""
         values = {"key_id": wrapping_id, "after_id": after_id, "limit": limit}
-        return [WrappedKey(*columns) for columns in self.database.rows(_WRAPPED_UNDER[level], values)]
+        return [WrappedKey(*columns) for columns in self.database.many(_WRAPPED_UNDER[level], values)]
 
     def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
         """As `KeyStore.rewrap`."""
@@ -180,8 +180,7 @@ class Rotation(Keys):
     def sealed_under(self, kind: RecordKind, key_id: str, after_id: str, limit: int) -> Sequence[SealedRecord]:
         """As `KeyStore.sealed_under`."""
         values = {"key_id": key_id, "raw_id": raw_id(key_id), "after_id": after_id, "limit": limit}
-        rows = self.database.rows(_SEALED_UNDER[self.database.name][kind], values)
-        return [SealedRecord._make(columns) for columns in rows]
+        return list(map(SealedRecord._make, self.database.many(_SEALED_UNDER[self.database.name][kind], values)))
 
     def reseal(self, kind: RecordKind, records: Sequence[Resealed]) -> int:
         """As `KeyStore.reseal`."""

@@ -47,6 +47,13 @@ class _Written(NamedTuple):
 
     text: str
     order: tuple[str, ...] | None
+    constants: Values
+
+    def given(self, values: Values) -> Values | tuple[object, ...]:
+        """Return the values as the driver takes them."""
+        if self.constants:
+            values = self.constants | values
+        return values if self.order is None else tuple([values[name] for name in self.order])
 
 
 class Database:
@@ -94,7 +101,7 @@ class Database:
         if not self._ready:
             self._prepare()
         written = self._questions.get(statement) or self._written(statement)
-        given = values if written.order is None else tuple([values[name] for name in written.order])
+        given = written.given(values)
         try:
             with self._reading.connect() as connection:
                 return fetch(connection.exec_driver_sql(written.text, given))
@@ -113,7 +120,9 @@ class Database:
         compiled: Any = statement.compile(
             dialect=self._engine.dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas)
         )
-        written = _Written(str(compiled), tuple(compiled.positiontup) if compiled.positional else None)
+        constants = {name: bound.value for bound, name in compiled.bind_names.items() if not bound.required}
+        order = tuple(compiled.positiontup) if compiled.positional else None
+        written = _Written(str(compiled), order, constants)
         return self._questions.setdefault(statement, written)
 
     def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:

@@ -8,9 +8,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.key_outage import Down
 from support.world import OWNER, TENANT, World
 
-from socialvault import LocalKeyring
 from socialvault.exceptions import (
     ConfigurationError,
     KeyNotFoundError,
@@ -265,10 +265,8 @@ async def test_an_escrow_whose_folder_was_changed_does_not_keep_the_store_from_b
     assert (await stored(world, connection.id)).generation == 2
 
 
-async def test_a_reconnect_that_waited_goes_over_the_connection_it_was_for(
-    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    connection = await world.connect("x")
+async def reconnect_that_waits(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Connect the account again through a vault whose store is away meanwhile; return that vault."""
     vault = world.build(escrow=folder)
     begun = await vault.begin("x", **MINE)
     params = await world.callback(begun, user="ada")
@@ -277,6 +275,14 @@ async def test_a_reconnect_that_waited_goes_over_the_connection_it_was_for(
             patched.setattr(core_of(vault).store, name, away)
         with pytest.raises(StoreUnavailableError):
             await world.complete(begun, params, "x", vault=vault)
+    return vault
+
+
+async def test_a_reconnect_that_waited_goes_over_the_connection_it_was_for(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await world.connect("x")
+    vault = await reconnect_that_waits(world, folder, monkeypatch)
     assert waiting(folder) == 1
     assert (await vault.renew_due()).escrowed == 1
     assert (await stored(world, connection.id)).generation == 2
@@ -288,14 +294,7 @@ async def test_a_reconnect_that_waited_does_not_undo_a_later_one(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await world.connect("x")
-    vault = world.build(escrow=folder)
-    begun = await vault.begin("x", **MINE)
-    params = await world.callback(begun, user="ada")
-    with monkeypatch.context() as patched:
-        for name in ("insert", "write_token", "finish_state"):
-            patched.setattr(core_of(vault).store, name, away)
-        with pytest.raises(StoreUnavailableError):
-            await world.complete(begun, params, "x", vault=vault)
+    vault = await reconnect_that_waits(world, folder, monkeypatch)
     world.sandbox.clock.advance(timedelta(minutes=1))
     await world.connect("x")
     later = await stored(world, connection.id)
@@ -370,17 +369,6 @@ def _only_sealing(for_escrow: Any, down: Any) -> Any:
 
 
 # --- an outage of the key service -------------------------------------------------------------------
-
-
-class Down(LocalKeyring):
-    """A key service that answers until it is taken down."""
-
-    down = False
-
-    def unwrap(self, wrapped: bytes, context: Any) -> bytes:
-        if self.down:
-            raise KeyServiceUnavailableError("the key service does not answer")
-        return super().unwrap(wrapped, context)
 
 
 async def test_f_30_a_token_that_is_due_is_served_as_long_as_it_is_valid(world: World) -> None:

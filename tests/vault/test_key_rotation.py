@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.key_outage import Down
 from support.world import OWNER, TENANT, World
 
 from socialvault import LocalKeyring
@@ -358,17 +359,6 @@ async def test_f_30_health_tells_of_a_key_service_that_is_away_and_of_a_stale_pr
     health = await behind.health()
     assert not health.ok
     assert any("restart" in check.problem for check in health.checks if check.name == "keys")
-
-
-class Down(LocalKeyring):
-    """A key service that answers until it is taken down."""
-
-    down = False
-
-    def unwrap(self, wrapped: bytes, context: Any) -> bytes:
-        if self.down:
-            raise KeyServiceUnavailableError("the key service does not answer")
-        return super().unwrap(wrapped, context)
 
 
 async def test_f_30_tokens_are_served_through_an_outage_of_the_key_service(world: World) -> None:

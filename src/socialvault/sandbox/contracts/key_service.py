@@ -210,6 +210,7 @@ class RemoteKeyServiceContract(KeyServiceContract):
     @pytest.fixture
     def outage(self) -> Callable[[], AbstractContextManager[object]]:
         """Make the service unreachable for the length of a block; subclasses override it."""
+        # Meant for who writes a service: pytest shows it where the fixture of the subclass is missing.
         raise NotImplementedError("give a fixture outage that returns a function which cuts the service off")
 
     async def test_an_outage_is_told_soon_and_leaves_nothing_behind(

@@ -91,31 +91,38 @@ class Database:
 
         The way of ``token()``: the question is written out once, instead of looked up among compiled ones each time.
         """
-        return self._ask(statement, values, CursorResult.fetchone)
+        written = self._questions.get(statement) or self._written(statement)
+        return self._read(lambda connection: connection.exec_driver_sql(written.text, written.given(values)).fetchone())
 
     def many(self, statement: Question, values: Values) -> Sequence[Sequence[Any]]:
         """As `row`, for many of them."""
-        return self._ask(statement, values, CursorResult.all if self.name == "sqlite" else _tuples)
+        written = self._questions.get(statement) or self._written(statement)
+        fetch = CursorResult.all if self.name == "sqlite" else _tuples
+        return self._read(lambda connection: fetch(connection.exec_driver_sql(written.text, written.given(values))))
 
-    def _ask(self, statement: Question, values: Values, fetch: Callable[[CursorResult[Any]], T]) -> T:
+    def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
+        """Return all rows that a question finds which is put together for the occasion."""
+        return self._read(lambda connection: connection.execute(statement, values).all())
+
+    def _read(self, ask: Callable[[Connection], T]) -> T:
         if not self._ready:
             self._prepare()
-        written = self._questions.get(statement) or self._written(statement)
-        given = written.given(values)
         try:
             with self._reading.connect() as connection:
-                return fetch(connection.exec_driver_sql(written.text, given))
+                return ask(connection)
         except DRIVER_ERRORS as error:
             if not is_disconnect(error):
                 raise refusal(error) from None
         # Once more on another connection: the pool has dropped those that were as old as the broken one.
         try:
             with self._reading.connect() as connection:
-                return fetch(connection.exec_driver_sql(written.text, given))
+                return ask(connection)
         except DRIVER_ERRORS as error:
             raise refusal(error) from None
 
     def _written(self, statement: Question) -> _Written:
+        if not self._ready:
+            self._prepare()  # a dialect knows its server once it has been connected
         schemas = self._engine.get_execution_options().get("schema_translate_map")
         compiled: Any = statement.compile(
             dialect=self._engine.dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas)
@@ -124,26 +131,6 @@ class Database:
         order = tuple(compiled.positiontup) if compiled.positional else None
         written = _Written(str(compiled), order, constants)
         return self._questions.setdefault(statement, written)
-
-    def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
-        """Return all rows that a question finds."""
-        if not self._ready:
-            self._prepare()
-        try:
-            with self._reading.connect() as connection:
-                return connection.execute(statement, values).all()
-        except DRIVER_ERRORS as error:
-            if not is_disconnect(error):
-                raise refusal(error) from None
-        return self._ask_again(statement, values)
-
-    def _ask_again(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
-        """Ask once more on another connection: the pool has dropped those that were as old as the broken one."""
-        try:
-            with self._reading.connect() as connection:
-                return connection.execute(statement, values).all()
-        except DRIVER_ERRORS as error:
-            raise refusal(error) from None
 
     def change(self, statement: Executable, values: Values) -> int:
         """Run one statement as its own transaction; return how many rows it changed."""

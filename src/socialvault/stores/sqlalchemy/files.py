@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.stores.sqlalchemy.database import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
-    from sqlalchemy import Connection, CursorResult, Engine, Executable
+    from sqlalchemy import Connection, Engine
 
     from socialvault.ports.clock import Clock
-    from socialvault.stores.sqlalchemy.database import Question
     from socialvault.stores.sqlalchemy.forks import Turnstile
-    from socialvault.stores.sqlalchemy.rows import Values
 
 T = TypeVar("T")
 
@@ -26,14 +24,9 @@ class FileDatabase(Database):
         super().__init__(engine, clock)
         self._turnstile = turnstile
 
-    def _ask(self, statement: Question, values: Values, fetch: Callable[[CursorResult[Any]], T]) -> T:
+    def _read(self, ask: Callable[[Connection], T]) -> T:
         with self._turnstile:
-            return super()._ask(statement, values, fetch)
-
-    def rows(self, statement: Executable, values: Values) -> Sequence[Sequence[Any]]:
-        """As `Database.rows`."""
-        with self._turnstile:
-            return super().rows(statement, values)
+            return super()._read(ask)
 
     def _run(self, engine: Engine, run: Callable[[Connection], T], lost: Collection[str]) -> T:
         with self._turnstile:

@@ -376,7 +376,7 @@ async def test_an_altered_vault_key_refuses_to_start(
 ) -> None:
     await keyring.open()
     altered = {"wrapped": flipped, "key_id": lambda text: text[:-1] + "-", "tenant": lambda text: text + "x"}[field]
-    store.alter_vault_key = lambda row: replace(row, **{field: altered(getattr(row, field))})
+    store.alter_vault_key = lambda row: row._replace(**{field: altered(getattr(row, field))})
     await caught(make(store, local, clock).open(), TamperedError)
 
 
@@ -385,8 +385,8 @@ async def test_a_vault_key_that_is_not_its_ids_is_a_wrong_key(
 ) -> None:
     await keyring.open()
     other = MARKED_KEY
-    store.alter_vault_key = lambda row: replace(
-        row, wrapped=local.wrap(other, KeyContext(keyring.vault_id, "vault-key", "", row.key_id))
+    store.alter_vault_key = lambda row: row._replace(
+        wrapped=local.wrap(other, KeyContext(keyring.vault_id, "vault-key", "", row.key_id))
     )
     await caught(make(store, local, clock).open(), WrongKeyError)
 
@@ -464,7 +464,7 @@ async def test_c_05_swapped_wrapped_keys_do_not_open(store: Store, local: LocalK
     envelopes = {owner: await sealed_for(keyring, "acme", owner) for owner in ("ada", "bob")}
     rows = {owner: await store.primary_key("data", "acme", owner) for owner in ("ada", "bob")}
     swapped = {rows["ada"].key_id: rows["bob"].wrapped, rows["bob"].key_id: rows["ada"].wrapped}  # type: ignore[union-attr]  # there
-    store.alter_data_key = lambda row: replace(row, wrapped=swapped[row.key_id])
+    store.alter_data_key = lambda row: row._replace(wrapped=swapped[row.key_id])
     cold = make(store, local, clock)
     await cold.open()
     for owner, envelope in envelopes.items():
@@ -482,7 +482,7 @@ async def test_c_07_a_data_key_that_is_not_its_ids_is_a_wrong_key(
     key = local.unwrap(vault_key.wrapped, KeyContext(keyring.vault_id, "vault-key", "", vault_key.key_id))
     sealer = Sealer(AESGCM(key), key_id_of(key), keyring.vault_id, "data-key", "acme", "ada")
     other = MARKED_KEY
-    store.alter_data_key = lambda row: replace(row, wrapped=sealer.seal(other, "", "", row.key_id.encode(), 0))
+    store.alter_data_key = lambda row: row._replace(wrapped=sealer.seal(other, "", "", row.key_id.encode(), 0))
     cold = make(store, local, clock)
     await cold.open()
     for attempt in (opened_for(cold, envelope, "acme", "ada"), cold.for_sealing("acme", "ada")):
@@ -500,7 +500,7 @@ async def test_c_05_a_data_key_row_moved_to_another_owner_opens_nothing(
     assert stolen is not None
     await keyring.for_sealing(*thief)
     tenant, owner = thief
-    store.alter_data_key = lambda _: replace(stolen, tenant=tenant, owner=owner)
+    store.alter_data_key = lambda _: stolen._replace(tenant=tenant, owner=owner)
     cold = make(store, local, clock)
     await cold.open()
     await caught(cold.for_sealing(tenant, owner), TamperedError)
@@ -523,7 +523,7 @@ async def test_c_07_a_data_key_under_an_unknown_vault_key_names_it(
 ) -> None:
     await keyring.open()
     envelope = await sealed_for(keyring, "acme", "ada")
-    store.alter_data_key = lambda row: replace(row, wrapped_by="ab" * 32)
+    store.alter_data_key = lambda row: row._replace(wrapped_by="ab" * 32)
     cold = make(store, local, clock)
     await cold.open()
     problem = await caught(cold.for_opening(envelope, "acme", "ada"), KeyNotFoundError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -93,7 +92,7 @@ def test_keys_are_rewrapped_and_what_is_another_key_is_not() -> None:
         wrapped = sealer(OLD, "data-key", owner=f"user-{number}").seal(key, "", "", name.encode(), 0)
         rows.append(WrappedKey(name, "acme", f"user-{number}", wrapped, OLD.name, "primary", 1.0))
     another = sealer(OLD, "data-key", owner="user-1").seal(os.urandom(32), "", "", rows[1].key_id.encode(), 0)
-    rows[1] = replace(rows[1], wrapped=another)
+    rows[1] = rows[1]._replace(wrapped=another)
     done, refused = rewrap([(row, NEW) for row in rows], OLD, VAULT)
     assert [(one.key_id, one.expected, one.wrapped_by) for one in done] == [
         (rows[n].key_id, rows[n].wrapped, NEW.name) for n in (0, 2)

@@ -201,8 +201,6 @@ def test_c_22_what_others_encrypted_with_fernet_is_opened_and_nothing_is_encrypt
 
 def test_c_21_the_commitment_is_compared_with_compare_digest() -> None:
     tree = ast.parse((PACKAGE / "crypto" / "commitment.py").read_text("utf-8"))
-    function = next(
-        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "require_commitment"
-    )
+    function = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "commits_to")
     called = {last_name(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
     assert {"compare_digest", "key_id_of"} <= called

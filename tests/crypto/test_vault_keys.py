@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -285,7 +284,7 @@ async def test_what_is_retired_opens_nothing_until_it_is_reinstated(
     await store.promote_key(level, new.key_id)
     if level == "vault":  # as if the rows had been lost sight of
         keys = store._store._keys["vault"]
-        keys[key_id] = replace(keys[key_id], state="retired")
+        keys[key_id] = keys[key_id]._replace(state="retired")
         clock.advance(3601)
     else:
         assert await store.retire_key(level, key_id)

@@ -15,7 +15,7 @@ from socialvault.crypto.envelope import Sealer, key_id_of
 from socialvault.model.connection import Connection, Receipt, SubAccount, SubAccountGrant
 from socialvault.model.events import Event
 from socialvault.model.identity import Identity
-from socialvault.model.keys import KeyContext, VaultRow, WrappedKey
+from socialvault.model.keys import KeyContext, VaultRow
 from socialvault.model.login import Completed, Login, LoginCookie
 from socialvault.model.rows import ConnectionRow, StatusWrite, TokenWrite
 from socialvault.model.scopes import ordered, parse_scopes
@@ -127,7 +127,7 @@ def test_token_sets_are_equal_by_value_and_their_secrets_in_constant_time() -> N
 
 VALUES: list[type[Any]] = [
     Completed, Connection, ConnectionRow, Event, Identity, KeyContext, Login, LoginCookie, Receipt, StateRow,
-    StatusWrite, SubAccount, SubAccountGrant, TokenSet, TokenWrite, VaultRow, WrappedKey,
+    StatusWrite, SubAccount, SubAccountGrant, TokenSet, TokenWrite, VaultRow,
 ]  # fmt: skip
 
 

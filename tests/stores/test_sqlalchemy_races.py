@@ -113,7 +113,7 @@ def _reseal(store: SQLAlchemyStore, key_id: str, number: int) -> Callable[[], An
 @pytest.mark.parametrize("writer", [_token, _insert, _candidate, _revocation, _tombstone, _state, _reseal])
 def test_whoever_retires_a_key_counts_every_writer_or_stops_it(store: SQLAlchemyStore, writer: Any) -> None:
     for number in range(ROUNDS // 3):
-        key = replace(wrapped_key(str(number), owner=f"user-{number}"), state="decrypt_only")
+        key = wrapped_key(str(number), owner=f"user-{number}")._replace(state="decrypt_only")
         assert store.add_key("data", key)
         write = writer(store, key.key_id, number)
         wrote, retired = at_once(write, partial(store.retire_key, "data", key.key_id))
@@ -123,9 +123,9 @@ def test_whoever_retires_a_key_counts_every_writer_or_stops_it(store: SQLAlchemy
 
 def test_whoever_retires_a_vault_key_counts_what_it_wraps(store: SQLAlchemyStore) -> None:
     for number in range(ROUNDS // 2):
-        wrapping = replace(wrapped_key(f"v-{number}", tenant="", owner=""), state="decrypt_only")
+        wrapping = wrapped_key(f"v-{number}", tenant="", owner="")._replace(state="decrypt_only")
         assert store.add_key("vault", wrapping)
-        key = replace(wrapped_key(f"d-{number}", owner=f"user-{number}"), wrapped_by=wrapping.key_id)
+        key = wrapped_key(f"d-{number}", owner=f"user-{number}")._replace(wrapped_by=wrapping.key_id)
         old = wrapped_key(f"o-{number}", owner=f"other-{number}")
         assert store.add_key("data", old)
         swap = [Rewrapped(old.key_id, old.wrapped, b"again", wrapping.key_id)]
@@ -143,7 +143,7 @@ def test_the_canary_counts_as_well(store: SQLAlchemyStore) -> None:
     canary = sealed_by(first.key_id)
     assert store.create_vault(replace(vault(), canary=canary), first)
     for number in range(ROUNDS // 3):
-        key = replace(wrapped_key(f"w-{number}", tenant="", owner=""), state="decrypt_only")
+        key = wrapped_key(f"w-{number}", tenant="", owner="")._replace(state="decrypt_only")
         assert store.add_key("vault", key)
         resealed = sealed_by(key.key_id)
         wrote, retired = at_once(
@@ -154,7 +154,7 @@ def test_the_canary_counts_as_well(store: SQLAlchemyStore) -> None:
 
 
 def test_of_racing_promotions_each_counts_and_one_key_is_primary(store: SQLAlchemyStore) -> None:
-    keys = [replace(wrapped_key(f"p-{number}"), state="pre_active") for number in range(4)]
+    keys = [wrapped_key(f"p-{number}")._replace(state="pre_active") for number in range(4)]
     for key in keys:
         assert store.add_key("data", key)
     for _ in range(ROUNDS // 3):
@@ -163,7 +163,7 @@ def test_of_racing_promotions_each_counts_and_one_key_is_primary(store: SQLAlche
 
 
 def test_a_writer_waits_for_whoever_is_about_to_retire_its_key(made: Database, store: SQLAlchemyStore) -> None:
-    row, key = connection(), replace(wrapped_key(), state="decrypt_only")
+    row, key = connection(), wrapped_key()._replace(state="decrypt_only")
     store.insert(row)
     store.add_key("data", key)
     with made.connect() as other, ThreadPoolExecutor(1) as threads:

@@ -30,6 +30,15 @@ def require_commitment(key: Secret[bytes], key_id: str) -> None:
     Raises:
         WrongKeyError: it is another key.
     """
-    named = hmac.compare_digest(key_id_of(key.reveal()).hex().encode(), text(key_id))
-    if len(key.reveal()) != KEY_BYTES or not named:
-        raise WrongKeyError(f"the key stored as {key_name(key_id)} is another key")
+    if not commits_to(key_id, key.reveal()):
+        raise another_key(key_id)
+
+
+def commits_to(key_id: str, key: bytes) -> bool:
+    """Whether an id, in hex, is the one of this key; does not raise, as a traceback would hold the key."""
+    return hmac.compare_digest(key_id_of(key).hex().encode(), text(key_id)) and len(key) == KEY_BYTES
+
+
+def another_key(key_id: str) -> WrongKeyError:
+    """Return what is raised for a key that its id does not commit to."""
+    return WrongKeyError(f"the key stored as {key_name(key_id)} is another key")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from socialvault.crypto.commitment import require_commitment
+from socialvault.crypto.commitment import another_key, commits_to
 from socialvault.crypto.envelope import Purpose, Transfer, place_of
 from socialvault.exceptions import EncryptionError
 from socialvault.model.bad_record import BadRecord, bad_key
 from socialvault.model.keys import RecordKind, Resealed, Rewrapped
-from socialvault.model.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,16 +43,23 @@ def rewrap(
     refused: list[BadRecord] = []
     transfers = Transfers(old, vault_id, "data-key")
     for row, new in pairs:
-        transfer = transfers.to(new)
-        place = place_of(row.tenant, row.owner, "", "", row.key_id.encode(), 0)
+        key_id, tenant, owner, wrapped, *_ = row
+        place = place_of(tenant, owner, "", "", key_id.encode(), 0)
         try:
-            key = Secret(transfer.open(row.wrapped, place))
-            require_commitment(key, row.key_id)
+            done.append(Rewrapped(key_id, wrapped, _moved_key(transfers.to(new), wrapped, place, key_id), new.name))
         except EncryptionError as problem:
             refused.append(bad_key("data_key", row, type(problem)))
-            continue
-        done.append(Rewrapped(row.key_id, row.wrapped, transfer.seal(key.reveal(), place), new.name))
     return done, refused
+
+
+def _moved_key(transfer: Transfer, wrapped: bytes, place: bytes, key_id: str) -> bytes:
+    """As `Transfer.move`, for a key that must be the one its id commits to."""
+    key = transfer.open(wrapped, place)
+    moved = transfer.seal(key, place) if commits_to(key_id, key) else None
+    del key  # so that no traceback holds it
+    if moved is None:
+        raise another_key(key_id)
+    return moved
 
 
 def reseal(

@@ -35,8 +35,7 @@ class VaultRow:
     created_at_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class WrappedKey:
+class WrappedKey(NamedTuple):
     """A key sealed under another.
 
     Attributes:

@@ -138,8 +138,8 @@ class KeyStoreContract(RetirementContract, ResealingContract):
     async def test_a_known_key_is_not_added_again(self, store: AsyncStore, level: KeyLevel) -> None:
         key = MAKE[level](state="decrypt_only")
         await store.add_key(level, key)
-        assert not await store.add_key(level, replace(key, state="pre_active", wrapped=b"other"))
-        assert not await store.add_key(level, replace(key, tenant="globex", state="primary"))
+        assert not await store.add_key(level, key._replace(state="pre_active", wrapped=b"other"))
+        assert not await store.add_key(level, key._replace(tenant="globex", state="primary"))
         assert await every_key(store, level) == [key]
         assert await store.primary_key(level, "globex", key.owner) is None
 
@@ -174,7 +174,7 @@ class KeyStoreContract(RetirementContract, ResealingContract):
         await store.add_key("vault", vault_key("next", state="pre_active"))
         assert await store.promote_key("vault", vault_key("next").key_id)
         assert await store.retire_key("vault", keys["vault"].key_id)
-        assert await store.key("vault", keys["vault"].key_id) == replace(keys["vault"], state="retired")
+        assert await store.key("vault", keys["vault"].key_id) == keys["vault"]._replace(state="retired")
         for level in ("kek", "data"):
             assert await every_key(store, level) == [keys[level]]
             assert await store.primary_key(level, "", "") == keys[level]
@@ -185,9 +185,9 @@ class KeyStoreContract(RetirementContract, ResealingContract):
     async def test_a_replaced_key_stays_for_reading(self, store: AsyncStore, level: KeyLevel) -> None:
         old, new = MAKE[level]("old"), MAKE[level]("new")
         await store.add_key(level, old)
-        assert await store.replace_key(level, replace(new, state="pre_active"), old.key_id)
+        assert await store.replace_key(level, new._replace(state="pre_active"), old.key_id)
         assert await store.primary_key(level, old.tenant, old.owner) == new
-        assert await store.key(level, old.key_id) == replace(old, state="decrypt_only")
+        assert await store.key(level, old.key_id) == old._replace(state="decrypt_only")
         assert await store.count_keys(level) == {"primary": 1, "decrypt_only": 1}
 
     async def test_only_the_scopes_own_primary_is_replaced(self, store: AsyncStore) -> None:

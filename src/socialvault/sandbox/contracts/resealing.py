@@ -150,7 +150,7 @@ class ResealingContract(Contract):
         for key in keys:
             await store.add_key(level, key)
         assert await store.rewrap(level, [rewrapped(key) for key in keys]) == 4
-        after = [replace(key, wrapped=b"again \x00", wrapped_by=NEW) for key in keys]
+        after = [key._replace(wrapped=b"again \x00", wrapped_by=NEW) for key in keys]
         assert await every_key(store, level) == by_id(after)
         assert await store.primary_key(level, keys[1].tenant, keys[1].owner) == after[1]
         assert list(await store.wrapped_under(level, OLD, "", 9)) == []
@@ -205,8 +205,8 @@ class ResealingContract(Contract):
         for number, moved in enumerate(await self.race_often(2, rounds, act)):
             assert sorted(moved) == [0, 1]
             winner = moved.index(1)
-            assert await store.key("data", key(number).key_id) == replace(
-                key(number), wrapped=b"by %d" % winner, wrapped_by=(NEW, OTHER)[winner]
+            assert await store.key("data", key(number).key_id) == key(number)._replace(
+                wrapped=b"by %d" % winner, wrapped_by=(NEW, OTHER)[winner]
             )
 
     async def test_an_erased_owners_keys_do_not_come_back_by_any_change_of_a_key(self, store: AsyncStore) -> None:

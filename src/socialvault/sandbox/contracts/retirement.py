@@ -47,7 +47,7 @@ async def state_of(store: AsyncStore, level: KeyLevel, key: WrappedKey) -> KeySt
     """Return the state of a key, which must be there."""
     stored = await store.key(level, key.key_id)
     assert stored is not None
-    assert stored == replace(key, state=stored.state)
+    assert stored == key._replace(state=stored.state)
     return stored.state
 
 
@@ -66,7 +66,7 @@ class RetirementContract(Contract):
         await store.add_key(level, former)
         await store.add_key(level, key)
         assert await store.promote_key(level, key.key_id)
-        assert await store.primary_key(level, key.tenant, key.owner) == replace(key, state="primary")
+        assert await store.primary_key(level, key.tenant, key.owner) == key._replace(state="primary")
         assert await state_of(store, level, former) == "decrypt_only"
         assert await store.count_keys(level) == {"primary": 1, "decrypt_only": 1}
         assert await store.promote_key(level, former.key_id)
@@ -85,7 +85,7 @@ class RetirementContract(Contract):
         key = MAKE[level](state="pre_active")
         await store.add_key(level, key)
         assert await store.promote_key(level, key.key_id)
-        assert await store.primary_key(level, key.tenant, key.owner) == replace(key, state="primary")
+        assert await store.primary_key(level, key.tenant, key.owner) == key._replace(state="primary")
 
     @each_level
     async def test_neither_an_unknown_nor_a_retired_key_is_promoted(self, store: AsyncStore, level: KeyLevel) -> None:
@@ -229,7 +229,7 @@ class RetirementContract(Contract):
     async def test_the_uses_of_a_key_are_those_of_its_level(self, store: AsyncStore, level: KeyLevel) -> None:
         same = MAKE[level](state="decrypt_only")
         for each in LEVELS:
-            await store.add_key(each, replace(MAKE[each](state="decrypt_only"), key_id=same.key_id))
+            await store.add_key(each, MAKE[each](state="decrypt_only")._replace(key_id=same.key_id))
         for write in WRITES.values():
             if write.level != level:
                 await prepare(store, write.level, 0)
@@ -321,7 +321,7 @@ class RetirementContract(Contract):
             key = MAKE[write.level](f"used {number}")
             await prepare(store, write.level, number)
             if state is not None:  # else the store does not know the key
-                await store.add_key(write.level, replace(key, state=state))
+                await store.add_key(write.level, key._replace(state=state))
             await write.act(store, number, key.key_id)
             assert await store.count_uses(write.level, key.key_id) == 1
 
@@ -330,7 +330,7 @@ class RetirementContract(Contract):
         key = MAKE[write.level]("same")
         for level in LEVELS:
             if level != write.level:
-                await store.add_key(level, replace(MAKE[level](state="retired"), key_id=key.key_id))
+                await store.add_key(level, MAKE[level](state="retired")._replace(key_id=key.key_id))
         await prepare(store, write.level, 0)
         await write.act(store, 0, key.key_id)
         assert await store.count_uses(write.level, key.key_id) == 1

@@ -179,7 +179,7 @@ def wrapped_key(name: str = "k", **changes: Any) -> WrappedKey:
         state="primary",
         created_at_seconds=1_800_000_000.5,
     )
-    return replace(key, **changes)
+    return key._replace(**changes)
 
 
 def vault_key(name: str = "v", **changes: Any) -> WrappedKey:

@@ -149,7 +149,7 @@ WRITES = {
         "vault",
         lambda store, number, key_id: store.replace_key(
             "data",
-            replace(dek(number, wrapped_by=key_id), key_id=wrapped_key(f"next {number}").key_id),
+            dek(number, wrapped_by=key_id)._replace(key_id=wrapped_key(f"next {number}").key_id),
             dek(number).key_id,
         ),
     ),
@@ -167,7 +167,7 @@ WRITES = {
         "kek",
         lambda store, number, key_id: store.replace_key(
             "vault",
-            replace(own_vault_key(number, wrapped_by=key_id), key_id=wrapped_key(f"next {number}").key_id),
+            own_vault_key(number, wrapped_by=key_id)._replace(key_id=wrapped_key(f"next {number}").key_id),
             own_vault_key(number).key_id,
         ),
     ),

@@ -107,8 +107,8 @@ class Keys(Contents):
                 return False
             if key.key_id in self._keys[level]:
                 raise StoreError("there is a key of this id")
-            self._keep(level, replace(old, state="decrypt_only"))
-            self._keep(level, replace(key, state="primary"))
+            self._keep(level, old._replace(state="decrypt_only"))
+            self._keep(level, key._replace(state="primary"))
             return True
 
     # key rotation
@@ -121,8 +121,8 @@ class Keys(Contents):
                 return False
             former = self.primary_key(level, key.tenant, key.owner)
             if former is not None:
-                self._keep(level, replace(former, state="decrypt_only"))
-            self._keep(level, replace(key, state="primary"))
+                self._keep(level, former._replace(state="decrypt_only"))
+            self._keep(level, key._replace(state="primary"))
             return True
 
     def retire_key(self, level: KeyLevel, key_id: str) -> bool:
@@ -133,7 +133,7 @@ class Keys(Contents):
                 return False
             if key.state != "retired" and self.count_uses(level, key_id):
                 return False
-            self._keep(level, replace(key, state="retired"))
+            self._keep(level, key._replace(state="retired"))
             return True
 
     def reinstate_key(self, level: KeyLevel, key_id: str) -> bool:
@@ -142,7 +142,7 @@ class Keys(Contents):
             key = self._keys[level].get(key_id)
             if key is None or key.state != "retired":
                 return False
-            self._keep(level, replace(key, state="decrypt_only"))
+            self._keep(level, key._replace(state="decrypt_only"))
             return True
 
     def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
@@ -207,7 +207,7 @@ class Keys(Contents):
         key = self._keys[level].get(under.key_id)
         if key is None or key.wrapped != under.expected:
             return False
-        self._keep(level, replace(key, wrapped=under.wrapped, wrapped_by=under.wrapped_by))
+        self._keep(level, key._replace(wrapped=under.wrapped, wrapped_by=under.wrapped_by))
         return True
 
     def _sealed(self, kind: RecordKind, key_id: str) -> Iterator[SealedRecord]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Integer, bindparam, func, insert, literal_column, select, update
@@ -173,7 +173,7 @@ class Keys(States):
         statement = _PAGE[level].where(*(at(KEYS[level].c[name]) for name in given))
         values = {f"at_{name}": value for name, value in given.items()}
         rows = self.database.rows(statement, {**values, "after_id": after_id, "limit": limit})
-        return [WrappedKey(*columns) for columns in rows]
+        return list(map(WrappedKey._make, rows))
 
     def count_keys(self, level: KeyLevel) -> Mapping[str, int]:
         """As `KeyStore.count_keys`."""
@@ -201,7 +201,7 @@ class Keys(States):
             _refuse_retired_wrapping(connection, level, key)
             if not connection.execute(_DEMOTE[level], old).rowcount:
                 return False
-            connection.execute(_ADD[level], _key_values(level, replace(key, state="primary")))
+            connection.execute(_ADD[level], _key_values(level, key._replace(state="primary")))
             return True
 
         return self.database.transaction(work)
@@ -245,7 +245,7 @@ class Keys(States):
 
 
 def _key_values(level: KeyLevel, key: WrappedKey) -> Values:
-    return new_values(KEY_COLUMNS[level], astuple(key))
+    return new_values(KEY_COLUMNS[level], key)
 
 
 def _refuse_retired_wrapping(connection: Connection, level: KeyLevel, key: WrappedKey) -> None:

@@ -162,7 +162,7 @@ class Rotation(Keys):
     def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
         """As `KeyStore.wrapped_under`."""
         values = {"key_id": wrapping_id, "after_id": after_id, "limit": limit}
-        return [WrappedKey(*columns) for columns in self.database.many(_WRAPPED_UNDER[level], values)]
+        return list(map(WrappedKey._make, self.database.many(_WRAPPED_UNDER[level], values)))
 
     def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
         """As `KeyStore.rewrap`."""

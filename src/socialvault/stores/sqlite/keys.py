@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -110,8 +110,8 @@ class Keys(Writes):
         with self._durable.transaction() as execute:
             if not execute(_CREATE_VAULT, astuple(row)).rowcount:
                 return False
-            execute(_ADD["vault"], astuple(vault_key))
-            execute(_ADD_ONCE["kek"], astuple(kek))
+            execute(_ADD["vault"], vault_key)
+            execute(_ADD_ONCE["kek"], kek)
         return True
 
     def count_seals(self, key_id: str, seals: int) -> int:
@@ -132,7 +132,7 @@ class Keys(Writes):
             f"SELECT {KEY_COLUMNS} FROM {KEY_TABLES[level]} WHERE key_id > ?{conditions} ORDER BY key_id LIMIT ?",
             (after_id, *given.values(), limit),
         )
-        return [WrappedKey(*columns) for columns in found]
+        return list(map(WrappedKey._make, found))
 
     def count_keys(self, level: KeyLevel) -> Mapping[str, int]:
         """As `KeyStore.count_keys`."""
@@ -147,7 +147,7 @@ class Keys(Writes):
         """As `KeyStore.add_key`."""
         with self._durable.transaction() as execute:
             _require_wrapping(execute, level, key.wrapped_by)
-            return execute(_ADD_ONCE[level], astuple(key)).rowcount == 1
+            return execute(_ADD_ONCE[level], key).rowcount == 1
 
     def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> bool:
         """As `KeyStore.replace_key`; a key id that is known already is a `StoreError`."""
@@ -155,7 +155,7 @@ class Keys(Writes):
             _require_wrapping(execute, level, key.wrapped_by)
             if not execute(_DEMOTE[level], (key.tenant, key.owner, old_key_id)).rowcount:
                 return False
-            execute(_ADD[level], astuple(replace(key, state="primary")))
+            execute(_ADD[level], key._replace(state="primary"))
         return True
 
     # key rotation
@@ -186,7 +186,7 @@ class Keys(Writes):
     def wrapped_under(self, level: KeyLevel, wrapping_id: str, after_id: str, limit: int) -> Sequence[WrappedKey]:
         """As `KeyStore.wrapped_under`."""
         found = self._rows(_WRAPPED_UNDER[level], (wrapping_id, after_id, limit))
-        return [WrappedKey(*columns) for columns in found]
+        return list(map(WrappedKey._make, found))
 
     def rewrap(self, level: KeyLevel, keys: Sequence[Rewrapped]) -> int:
         """As `KeyStore.rewrap`."""

@@ -32,7 +32,7 @@ class Keys(Searches):
         """As `KeyStore.create_vault`."""
         vault = [*written(VAULT, astuple(row)), b"canary_key_id", sealing_key_id(row.canary).encode()]
         kek = WrappedKey(vault_key.wrapped_by, "", "", b"", "", "primary", vault_key.created_at_seconds)
-        first, second = written(KEY, astuple(vault_key)), written(KEY, astuple(kek))
+        first, second = written(KEY, vault_key), written(KEY, kek)
         sizes = (b"%d" % len(vault), b"%d" % len(first))
         done = yield self.call(KEYS, "create_vault", [self.layout.vault], *sizes, *vault, *first, *second)
         return bool(done)
@@ -75,11 +75,11 @@ class Keys(Searches):
     def add_key(self, level: KeyLevel, key: WrappedKey) -> Asking[bool]:
         """As `KeyStore.add_key`."""
         at = self.layout.key(level, key.key_id)
-        done = yield self.call(KEYS, "add_key", [at], level.encode(), *written(KEY, astuple(key)))
+        done = yield self.call(KEYS, "add_key", [at], level.encode(), *written(KEY, key))
         return bool(done)
 
     def replace_key(self, level: KeyLevel, key: WrappedKey, old_key_id: str) -> Asking[bool]:
         """As `KeyStore.replace_key`; a key id that exists already is a `StoreError`."""
-        at, pairs = self.layout.key(level, key.key_id), written(KEY, astuple(key))
+        at, pairs = self.layout.key(level, key.key_id), written(KEY, key)
         done = yield self.call(KEYS, "replace_key", [at], level.encode(), encoded(old_key_id), *pairs)
         return bool(done)

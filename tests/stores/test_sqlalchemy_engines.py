@@ -179,6 +179,26 @@ def test_any_isolation_of_an_engine_of_ones_own_will_do(database: Database, leve
     engine.dispose()
 
 
+def test_an_engine_of_ones_own_may_name_the_schema(database: Database) -> None:
+    database.execute("CREATE SCHEMA apart")
+    with closing(SQLAlchemyStore(f"{database.url}?options=-csearch_path%3Dapart")) as store:
+        store.create_schema()
+    engine = create_engine(
+        database.url, hide_parameters=True, execution_options={"schema_translate_map": {None: "apart"}}
+    )
+    row = connection("con-apart", subject="apart")
+    with closing(SQLAlchemyStore(engine)) as store:
+        assert store.insert(row) is None
+        token = store.read_token(row.id, TENANT, OWNER)
+        due = store.find_due(row.account.provider, row.account.client_id, row.due_at_seconds or 0.0, 9)
+        assert store.get(row.id, TENANT, OWNER) == row
+    assert token is not None
+    assert (token.envelope, [each.id for each in due]) == (row.envelope, [row.id])
+    assert database.execute("SELECT id FROM apart.connections") == [(row.id,)]
+    assert database.execute("SELECT id FROM public.connections WHERE id = %s", row.id) == []
+    engine.dispose()
+
+
 # tables
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,13 @@ from support.key_outage import Down
 from support.world import OWNER, TENANT, World
 
 from socialvault import LocalKeyring
-from socialvault.exceptions import ConfigurationError, KeyNotFoundError, KeyServiceUnavailableError, WrongKeyError
+from socialvault.exceptions import (
+    ConfigurationError,
+    KeyNotFoundError,
+    KeyServiceUnavailableError,
+    StoreUnavailableError,
+    WrongKeyError,
+)
 
 if TYPE_CHECKING:
     from socialvault.model.rotation import KeyStatus, RotationProgress
@@ -315,6 +322,43 @@ async def test_a_rate_slows_a_job_down(world: World) -> None:
     assert slept == [1.0, 1.0, 1.0]
     with pytest.raises(ConfigurationError, match="rate"):
         await keys(world.vault, "rewrap", rate=0)
+
+
+async def test_a_batch_is_written_while_the_next_one_is_read(world: World) -> None:
+    ids = await filled(world, owners=6)
+    new = await keys(world.vault, "add", "vault")
+    await keys(world.vault, "promote", new.key_id)
+    core = world.vault.vault._cases.core
+    read, write, asked, seen = core.store.wrapped_under, core.store.rewrap, [], []
+
+    async def reading(*args: Any) -> Any:
+        asked.append(args)
+        return await read(*args)
+
+    async def writing(*args: Any) -> int:
+        for _ in range(500):
+            if len(asked) > len(seen) + 1:
+                break
+            await asyncio.sleep(0.01) if world.colour == "async" else time.sleep(0.01)  # noqa: ASYNC251  # on a thread of its own
+        seen.append(len(asked))
+        if len(seen) == 2:
+            raise StoreUnavailableError("gone")
+        return int(await write(*args))
+
+    core.runtime.sleep = no_time
+    core.store.wrapped_under, core.store.rewrap = reading, writing
+    try:
+        with pytest.raises(StoreUnavailableError):
+            await keys(world.vault, "rewrap", rate=2)
+        assert seen == [2, 3]
+        assert (await keys(world.vault, "rewrap")).data_keys == 4
+    finally:
+        core.store.wrapped_under, core.store.rewrap = read, write
+    assert await reads(world.build(), ids) == [f"token-{n}" for n in range(6)]
+
+
+async def no_time(seconds: float) -> None:
+    """Take it instead of a runtime's sleep."""
 
 
 async def test_keys_are_told_of_and_named_only_by_their_ids(world: World) -> None:

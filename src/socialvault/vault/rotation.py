@@ -6,7 +6,8 @@ compare-and-swap on its own bytes, so a renewal that writes it meanwhile always 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from socialvault.crypto.rotation import reseal, rewrap
 from socialvault.exceptions import ConfigurationError, EncryptionError, KeyServiceUnavailableError
@@ -14,16 +15,21 @@ from socialvault.model.bad_record import BadRecord, bad_key
 from socialvault.model.keys import key_name, sealing_key_id
 from socialvault.model.rotation import Rotated, RotationProgress
 
+Moved = TypeVar("Moved")
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-    from typing import Literal
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+    from typing import Any, Literal
 
     from socialvault.crypto.envelope import NamedKey
     from socialvault.crypto.keyring import Keyring
-    from socialvault.model.keys import RecordKind, SealedRecord, WrappedKey
+    from socialvault.model.keys import RecordKind, Resealed, Rewrapped, SealedRecord, WrappedKey
     from socialvault.model.rotation import OnProgress
     from socialvault.vault.core import Core
     from socialvault.vault.key_states import KeyStates
+
+    #: What is to be written, and what could not be moved.
+    _Batch = tuple[list[Moved], list[BadRecord]]
 
 _BATCH = 2000
 _KINDS: tuple[RecordKind, ...] = ("token", "candidate", "revocation")
@@ -163,9 +169,12 @@ class KeyRotation:
         if isinstance(old, type):
             await tally.add("data_keys", 0, [bad_key("vault_key", vault_key, old)])
             return
+        await self._move("data_keys", self._rewrapped(old, tally.batch), partial(store.rewrap, "data"), tally)
+
+    async def _rewrapped(self, old: NamedKey, batch: int) -> AsyncGenerator[_Batch[Rewrapped]]:
         targets: dict[str, NamedKey | type[EncryptionError]] = {}
         after_id = ""
-        while rows := await store.wrapped_under("data", vault_key.key_id, after_id, tally.batch):
+        while rows := await self._core.store.wrapped_under("data", old.name, after_id, batch):
             after_id = rows[-1].key_id
             for tenant in {row.tenant for row in rows} - targets.keys():
                 targets[tenant] = await _opened(self._primary_vault_key(tenant))
@@ -177,8 +186,8 @@ class KeyRotation:
                     stuck.append(bad_key("data_key", row, target))
                 elif target.name != old.name:
                     pairs.append((row, target))
-            moved, refused = rewrap(pairs, old, self._core.keyring.vault_id)
-            await tally.add("data_keys", await store.rewrap("data", moved) if moved else 0, [*stuck, *refused])
+            done, refused = rewrap(pairs, old, self._core.keyring.vault_id)
+            yield done, [*stuck, *refused]
 
     async def _primary_vault_key(self, tenant: str) -> NamedKey:
         keys = self._core.keyring.vault_keys
@@ -210,11 +219,14 @@ class KeyRotation:
             await tally.add("records", 0, [bad_key("data_key", data_key, old)])
             return
         for kind in _KINDS:
-            await self._reseal_kind(kind, old, keyring, tally)
+            batches = self._resealed(kind, old, keyring, tally.batch)
+            await self._move("records", batches, partial(self._core.store.reseal, kind), tally)
 
-    async def _reseal_kind(self, kind: RecordKind, old: NamedKey, keyring: Keyring, tally: Tally) -> None:
-        store, after_id = self._core.store, ""
-        while records := await store.sealed_under(kind, old.name, after_id, tally.batch):
+    async def _resealed(
+        self, kind: RecordKind, old: NamedKey, keyring: Keyring, batch: int
+    ) -> AsyncGenerator[_Batch[Resealed]]:
+        after_id = ""
+        while records := await self._core.store.sealed_under(kind, old.name, after_id, batch):
             after_id = records[-1].id
             pairs: list[tuple[SealedRecord, NamedKey]] = []
             stuck: list[BadRecord] = []
@@ -225,8 +237,32 @@ class KeyRotation:
                     stuck.append(BadRecord(kind, *place, old.name, target.__name__))
                 else:
                     pairs.append((record, target))
-            moved, refused = reseal(kind, pairs, old, keyring.vault_id)
-            await tally.add("records", await store.reseal(kind, moved) if moved else 0, [*stuck, *refused])
+            done, refused = reseal(kind, pairs, old, keyring.vault_id)
+            yield done, [*stuck, *refused]
+
+    # --- both -----------------------------------------------------------------------------------
+
+    async def _move(
+        self,
+        step: Literal["data_keys", "records"],
+        batches: AsyncGenerator[_Batch[Moved]],
+        write: Callable[[list[Moved]], Coroutine[Any, Any, int]],
+        tally: Tally,
+    ) -> None:
+        """Write each batch while the next one is being read and sealed."""
+
+        async def written(done: list[Moved]) -> int:
+            return await write(done) if done else 0
+
+        async def following() -> _Batch[Moved] | None:
+            return await anext(batches, None)
+
+        batch = await following()
+        while batch is not None:
+            done, bad = batch
+            both: list[Any] = await self._core.runtime.each([partial(written, done), following], 2)
+            moved, batch = both
+            await tally.add(step, moved, bad)
 
 
 async def _opened(key: Awaitable[NamedKey]) -> NamedKey | type[EncryptionError]:

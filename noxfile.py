@@ -126,11 +126,11 @@ def folders_of_tests() -> list[str]:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """The same tests, traced: lines and branches; takes about twice as long."""
+    """The same tests and the stores' contracts, traced: lines and branches; takes about twice as long."""
     install_all(session, *group("test"))
     session.run("coverage", "erase")
     # Not pytest-cov: the package's own pytest plugin is imported before pytest-cov could start measuring.
-    tested = session.posargs or [f"tests/{name}" for name in folders_of_tests()]
+    tested = session.posargs or [f"tests/{name}" for name in ["contracts", *folders_of_tests()]]
     session.run("coverage", "run", "-m", "pytest", *tested)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")

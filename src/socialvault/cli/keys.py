@@ -123,7 +123,8 @@ def _run(found: OpenVault, job: Callable[[OnProgress], Any], *, as_json: bool) -
     if as_json:
         print_json(asdict(done))
     else:
-        print_table(("what", "count"), [(name, str(getattr(done, name))) for name in (*_LABELS, "refused")])
+        labels = {**_LABELS, "refused": "refused"}
+        print_table(("what", "count"), [(label, str(getattr(done, name))) for name, label in labels.items()])
     for bad in () if as_json else done.bad:
         typer.echo(f"left as it is: {bad.kind} {bad.id} of tenant {bad.tenant!r}: {bad.error}", err=True)
     if done.refused:

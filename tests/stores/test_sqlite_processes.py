@@ -41,6 +41,7 @@ class Heart:
 
     def __init__(self) -> None:
         self.beats = 0
+        self.lively = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._beat())
@@ -52,6 +53,8 @@ class Heart:
     async def _beat(self) -> None:
         while True:
             self.beats += 1
+            if self.beats > 10:
+                self.lively.set()
             await asyncio.sleep(0.001)
 
 
@@ -73,7 +76,7 @@ async def test_reads_go_on_during_a_long_write_and_the_write_waits_outside_the_l
                 assert read is not None
                 assert read.generation == 1
                 await asyncio.sleep(0.001)
-            assert heart.beats > 10
+            assert heart.lively.is_set()
             assert not writing.done()
             other.execute("ROLLBACK")
             assert await writing
@@ -95,8 +98,7 @@ async def test_a_read_that_meets_a_busy_database_waits_in_another_thread(
                 asyncio.create_task(async_store.read_token(row.id, TENANT, OWNER)),
                 asyncio.create_task(async_store.get(row.id, TENANT, OWNER)),
             ]
-            while heart.beats <= 10:
-                await asyncio.sleep(0.001)  # for ever, but for the readers' own patience, if they held the loop up
+            await heart.lively.wait()  # while they held the loop up, it would be their patience that ends first
             assert not any(read.done() for read in reads)
             other.close()
             narrow, whole = await asyncio.gather(*reads)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import signal
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,22 @@ class Host:
         clock.write_text(str(seconds))
         yield
         clock.write_text("0")
+
+    @contextlib.contextmanager
+    def without(self, worker: str) -> Iterator[None]:
+        """Let a worker stand still for as long as the block lasts, so that others answer: if there are any.
+
+        Args:
+            worker: as ``X-Worker`` names it.
+        """
+        if self.workers == 1:
+            yield
+            return
+        os.kill(int(worker), signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(int(worker), signal.SIGCONT)
 
     @property
     def sandbox(self) -> Sandbox:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from support.browser import PROGRAM, check_problem, connection_of, query_of
+from support.browser import check_problem, connection_of, query_of
 
 from socialvault.sandbox import page_id
 
@@ -254,12 +254,13 @@ def test_health_needs_nobody(browser: Browser) -> None:
     assert {check["status"] for check in document["checks"]} <= {"pass", "off"}
 
 
-def test_workers_share_the_work(browser: Browser, host: Any) -> None:
-    """Without this, nothing here would prove anything about several processes."""
-    seen = set()
-    for _ in range(300):
-        seen.add(browser.request("GET", "/health", headers=PROGRAM).headers["x-worker"])
-        if len(seen) > 1:
-            break
-    assert (len(seen) > 1) == (host.workers > 1)
+def test_a_flow_goes_on_in_another_worker(browser: Browser, host: Any) -> None:
+    """The worker that began a flow stands still, so another one ends it; where there is one alone, it does both."""
+    started = browser.submit("/oauth/x/start", return_to="/home")
+    first = started.headers["x-worker"]
+    callback = browser.consent(started.headers["location"])
+    with host.without(first):
+        answer = browser.deliver(callback)
+    assert (answer.headers["x-worker"] != first) == (host.workers > 1)
+    assert browser.get(f"/oauth/connections/{connection_of(answer)}").json()["status"] == "active"
     assert urlsplit(browser.site.public).port == host.server.port

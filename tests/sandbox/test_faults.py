@@ -36,7 +36,7 @@ def test_drop_after_commit_really_commits(x, sandbox):
 def test_hang_answers_nothing_at_all(x, sandbox, moment, outcome):
     tokens = x.connect()
     sandbox.fault("x", "token", hang=moment)
-    with httpx.Client(timeout=0.2, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
+    with httpx.Client(timeout=0.5, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
         x.http, patient = impatient, x.http
         x.refresh(tokens["refresh_token"])
     x.http = patient
@@ -45,19 +45,19 @@ def test_hang_answers_nothing_at_all(x, sandbox, moment, outcome):
 
 def test_latency_delays_the_work_itself(x, sandbox):
     tokens = x.connect()
-    sandbox.fault("x", "token", latency=timedelta(milliseconds=120))
+    sandbox.fault("x", "token", latency=timedelta(milliseconds=500))
     started = time.perf_counter()
     assert x.refresh(tokens["refresh_token"]).status_code == 200
-    assert time.perf_counter() - started >= 0.12
+    assert time.perf_counter() - started >= 0.5
     started = time.perf_counter()
     assert x.get("/2/users/me", tokens["access_token"]).status_code == 200
-    assert time.perf_counter() - started < 0.1
+    assert time.perf_counter() - started < 0.5
 
 
 def test_latency_after_commit_delays_the_answer_alone(x, sandbox):
     tokens = x.connect()
     sandbox.fault("x", "token", latency=timedelta(seconds=2), at="after_commit")
-    with httpx.Client(timeout=0.2, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
+    with httpx.Client(timeout=0.5, trust_env=False) as impatient, pytest.raises(httpx.ReadTimeout):
         x.http = impatient
         x.refresh(tokens["refresh_token"])
     assert sandbox.log[-1].outcome == "refreshed"

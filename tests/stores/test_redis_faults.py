@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+import time
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,7 @@ def test_a_busy_server_is_an_outage(own: Valkey, store: RedisStore, client: redi
             with pytest.raises(StoreUnavailableError, match="BUSY"):
                 for _ in range(1000):
                     store.get("con-1", TENANT, OWNER)
+                    time.sleep(0.005)  # until the script runs
         finally:
             client.script_kill()
             thread.join()

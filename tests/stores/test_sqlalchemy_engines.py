@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -149,6 +150,7 @@ def test_a_store_closes_what_it_opened(database: Database) -> None:
     for _ in range(100):
         if database.execute(mine, database.name) == [(0,)]:
             break
+        time.sleep(0.05)
     else:
         pytest.fail("a connection stayed open")
 

@@ -114,6 +114,35 @@ async def test_a_renewal_by_a_process_that_missed_an_erasure_is_readable_everywh
     assert (await world.build().token(again.id, **MINE)).reveal() == token.reveal()
 
 
+@pytest.mark.parametrize("answered", [True, False], ids=["answered", "unanswered"])
+async def test_an_owner_erased_elsewhere_right_before_a_connection_is_stored_can_use_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """Whether or not the store's answer to the insertion arrives."""
+    first = await world.connect("x")
+    behind = world.build()
+    await behind.refresh(first.id, **MINE)
+    store, insertions = core_of(behind).store, 0
+    insert = store.insert
+
+    async def late(row: Any) -> Any:
+        nonlocal insertions
+        insertions += 1
+        if insertions == 1:
+            await core_of(world.vault).store.erase_owner(TENANT, OWNER)  # the end of an erasure elsewhere
+        found = await insert(row)
+        if insertions == 1 and not answered:
+            raise StoreUnavailableError("cut off")
+        return found
+
+    monkeypatch.setattr(store, "insert", late)
+    again = await world.connect("x", vault=behind)
+    assert insertions == (1 if answered else 2)
+    token = await behind.token(again.id, **MINE)
+    assert (await world.build().token(again.id, **MINE)).reveal() == token.reveal()
+    assert [one.id for one in await world.vault.connections(owner=OWNER, tenant=TENANT)] == [again.id]
+
+
 # --- one bad key ------------------------------------------------------------------------------------
 
 

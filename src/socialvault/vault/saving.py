@@ -16,6 +16,7 @@ from socialvault.exceptions import (
     StoreError,
     TokenAtRiskError,
 )
+from socialvault.model.keys import Resealed
 from socialvault.model.rows import ConnectionRow, EscrowRecord, TokenWrite
 from socialvault.model.status import Status
 from socialvault.vault.core import Core, Sealers, moment, not_found, seconds
@@ -154,10 +155,22 @@ class Saving:
 
     async def _insert(self, arrived: Arrived) -> ConnectionRow | None:
         try:
-            return await self._core.store.insert(arrived.row)
+            existing = await self._core.store.insert(arrived.row)
         except KeyNotFoundError:
-            pass
-        return await self._core.store.insert(arrived.sealed(await self._core.fresh_sealers(arrived.row)).row)
+            arrived = arrived.sealed(await self._core.fresh_sealers(arrived.row))
+            existing = await self._core.store.insert(arrived.row)
+        if existing is None:
+            await self._outlive_erasure(arrived)
+        elif existing.id == arrived.row.id:  # by an earlier try
+            await self._outlive_erasure(replace(arrived, row=existing))
+        return existing
+
+    async def _outlive_erasure(self, arrived: Arrived) -> None:
+        """Seal again what was inserted just after its owner was erased, and with them the key that sealed it."""
+        row = arrived.row
+        if await self._core.store.key("data", row.key_id) is None:
+            again = arrived.sealed(await self._core.fresh_sealers(row)).row
+            await self._core.store.reseal("token", [Resealed(row.id, row.envelope, again.envelope, again.key_id)])
 
     async def hold(self, arrived: Arrived) -> bool:
         """Keep a new grant in the escrow, as long as nobody can say what it takes the place of; False without one."""

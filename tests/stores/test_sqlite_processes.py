@@ -268,39 +268,61 @@ def test_a_fork_in_the_middle_of_other_threads_work_leaves_both_sides_working(
     assert store.database.durable.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
+class Ending:
+    """A thread that reads and ends, and is held up where the connection that it leaves behind is closed."""
+
+    def __init__(self, store: SQLiteStore) -> None:
+        self.began, self.go_on = threading.Event(), threading.Event()
+        self.closed = False
+        self._store = store
+        self._inner: sqlite3.Connection | None = None
+        self.thread = threading.Thread(target=self._read)
+        self.thread.start()
+        assert self.began.wait(10)
+
+    def _read(self) -> None:
+        self._store.get("con-1", TENANT, OWNER)
+        handle = self._store.database.patient.handle
+        self._inner, handle._connection = handle._connection, self  # type: ignore[assignment]  # has what a close needs
+
+    def close(self) -> None:
+        self.began.set()
+        self.go_on.wait(10)
+        assert self._inner is not None
+        self._inner.close()
+        self.closed = True
+
+
 def test_a_fork_waits_for_what_an_ended_thread_is_closing(store: SQLiteStore, in_child: InChild) -> None:
     """A child that inherited a connection in the middle of its end would read an old state of the file for ever."""
     store.insert(connection())
-    began, go_on, order = threading.Event(), threading.Event(), []
-
-    class Slow:
-        def __init__(self, inner: sqlite3.Connection) -> None:
-            self.inner = inner
-
-        def close(self) -> None:
-            began.set()
-            go_on.wait(10)
-            self.inner.close()
-            order.append("closed")
-
-    def read_and_end() -> None:
-        store.get("con-1", TENANT, OWNER)
-        handle = store.database.patient.handle
-        handle._connection = Slow(handle._connection)  # type: ignore[assignment,arg-type]  # has what a close needs
-
-    def fork() -> None:
-        order.append(in_child(lambda: store.get("con-1", TENANT, OWNER) == connection()))
-
-    ending, forking = threading.Thread(target=read_and_end), threading.Thread(target=fork)
-    ending.start()
-    assert began.wait(10)
+    ending, read = Ending(store), []
+    forking = threading.Thread(
+        target=lambda: read.append(in_child(lambda: [ending.closed, store.get("con-1", TENANT, OWNER) == connection()]))
+    )
     forking.start()
     forking.join(0.3)
-    assert order == []
-    go_on.set()
-    ending.join(10)
+    assert read == []
+    ending.go_on.set()
+    ending.thread.join(10)
     forking.join(10)
-    assert order == ["closed", True]
+    assert read == [[True, True]]
+
+
+def test_closing_waits_for_what_an_ended_thread_is_closing_and_leaves_the_file_alone(
+    store: SQLiteStore, path: Path
+) -> None:
+    """The last connection writes the log back into the file, so that one file is all there is to copy."""
+    store.insert(connection())
+    ending = Ending(store)
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    closing.join(0.3)
+    assert closing.is_alive()
+    ending.go_on.set()
+    ending.thread.join(10)
+    closing.join(10)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_a_child_that_closes_the_store_closes_its_own_alone(store: SQLiteStore, in_child: InChild) -> None:

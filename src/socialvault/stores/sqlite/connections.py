@@ -198,7 +198,11 @@ class FileDatabase:
         """Close every connection; the last one writes the log back into the file and removes it."""
         with self._guard:
             self._closed = True
-            for handle in list(self._handles):
+            handles = list(self._handles)  # from here on no thread that ends leaves one of them behind
+        with _closing:  # by nobody who holds the guard, which a fork takes second
+            _drain()
+        with self._guard:
+            for handle in handles:
                 with handle.lock:
                     handle.close()
 

@@ -159,10 +159,8 @@ class Saving:
         except KeyNotFoundError:
             arrived = arrived.sealed(await self._core.fresh_sealers(arrived.row))
             existing = await self._core.store.insert(arrived.row)
-        if existing is None:
+        if existing is None or existing.id == arrived.row.id:  # by an earlier try
             await self._outlive_erasure(arrived)
-        elif existing.id == arrived.row.id:  # by an earlier try
-            await self._outlive_erasure(replace(arrived, row=existing))
         return existing
 
     async def _outlive_erasure(self, arrived: Arrived) -> None:

@@ -32,20 +32,16 @@ def test_the_face_is_sorted_complete_and_lazy():
 
 
 def test_a_sandbox_starts_and_stops_fast():
-    starts, stops = [], []
-    for _ in range(3):
+    started = time.perf_counter()
+    with Sandbox() as sandbox:
+        assert time.perf_counter() - started < 0.5
+        assert httpx.get(sandbox.base_url, trust_env=False).status_code == 200
+        assert sandbox.start() is sandbox
         started = time.perf_counter()
-        with Sandbox() as sandbox:
-            starts.append(time.perf_counter() - started)
-            assert httpx.get(sandbox.base_url, trust_env=False).status_code == 200
-            assert sandbox.start() is sandbox
-            started = time.perf_counter()
-        stops.append(time.perf_counter() - started)
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(sandbox.base_url, trust_env=False)
-        sandbox.stop()
-    assert min(starts) < 0.5, starts
-    assert min(stops) < 0.5, stops
+    assert time.perf_counter() - started < 0.5
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(sandbox.base_url, trust_env=False)
+    sandbox.stop()
 
 
 def test_a_stopped_sandbox_can_be_started_again_and_remembers(x, http):

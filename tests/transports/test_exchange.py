@@ -347,7 +347,7 @@ def test_f_22_a_slow_answer_ends_at_the_deadline(serve, drive, name, tls):
     driver = drive(deadline_seconds=0.3)
     started = time.monotonic()
     error = fails(driver, get(server.url()))
-    assert 0.25 < elapsed_seconds(started) < 3
+    assert 0.25 < elapsed_seconds(started) < 0.8
     assert (error.request_sent, str(error)) == (True, "127.0.0.1: no complete answer in time")
 
 
@@ -356,7 +356,7 @@ def test_f_22_a_name_server_that_hangs_ends_at_the_deadline(drive):
     driver = drive(deadline_seconds=0.2, resolve=lambda host, port: release.wait(5) and ())
     started = time.monotonic()
     error = fails(driver, get("http://slow.example/"))
-    assert elapsed_seconds(started) < 3
+    assert elapsed_seconds(started) < 0.6
     assert error.request_sent is False
     release.set()
 
@@ -366,7 +366,7 @@ def test_f_22_a_name_server_that_hangs_ends_at_the_connect_timeout(drive):
     driver = drive(connect_timeout=dt.timedelta(seconds=0.1), resolve=lambda host, port: release.wait(5) and ())
     started = time.monotonic()
     error = fails(driver, get("http://slow.example/"))
-    assert elapsed_seconds(started) < 3
+    assert elapsed_seconds(started) < 0.6
     assert (error.request_sent, str(error)) == (False, "slow.example: connecting took too long")
     release.set()
 
@@ -376,7 +376,7 @@ def test_f_22_a_tls_handshake_that_hangs_ends_at_the_connect_timeout(drive):
         driver = drive(connect_timeout=dt.timedelta(seconds=0.1))
         started = time.monotonic()
         error = fails(driver, get(f"https://127.0.0.1:{listener.getsockname()[1]}/"))
-        assert elapsed_seconds(started) < 3
+        assert elapsed_seconds(started) < 0.6
     assert (error.request_sent, str(error)) == (False, "127.0.0.1: connecting took too long")
 
 
@@ -389,7 +389,7 @@ def test_f_22_a_host_that_drops_packets_ends_at_the_connect_timeout(drive):
         driver = drive(connect_timeout=dt.timedelta(seconds=0.1))
         started = time.monotonic()
         error = fails(driver, get(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
-        assert elapsed_seconds(started) < 3
+        assert elapsed_seconds(started) < 0.6
         for filler in fillers:
             filler.close()
     assert (error.request_sent, str(error)) == (False, "127.0.0.1: connecting took too long")
@@ -413,7 +413,7 @@ def test_f_22_a_server_that_hardly_reads_ends_at_the_deadline(drive, reads):
         started = time.monotonic()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         error = fails(driver, HttpRequest("POST", url, body=bytes(30_000_000)))
-        assert elapsed_seconds(started) < 3
+        assert elapsed_seconds(started) < 1
         stopping.set()
         if reads:
             reader.join()
@@ -430,7 +430,7 @@ def test_f_22_waiting_for_a_free_connection_counts(serve, drive, respond):
         driver.runner.run(taken)
     started = time.monotonic()
     error = fails(driver, get(server.url()))
-    assert 0.15 < elapsed_seconds(started) < 3
+    assert 0.15 < elapsed_seconds(started) < 0.8
     assert error.request_sent is False
     assert len(server.received) == 1
 
